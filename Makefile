@@ -7,15 +7,19 @@ BIN := $(VENV)/bin
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),--group milvus-server)
 INSTALLED := $(VENV)/.installed
 
+# One process runs all tests of a file: what they share is made once, and only one needs the server
+# of galleries. (xdist's groups have no effect with pytest 9.2, which keeps the ids of tests elsewhere.)
+# The longest files come first, as tests/conftest.py orders them.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test check lint types floors docs wheel-test coverage format clean
 
 demo: $(INSTALLED)
 	$(BIN)/adln demo --out out/demo
 
-# One process runs all tests of a file: what they share is made once, and only one needs the server
-# of galleries. (xdist's groups have no effect with pytest 9.2, which keeps the ids of tests elsewhere.)
-test: check wheel-test
-	$(BIN)/pytest -n 2 --dist loadfile
+test: $(INSTALLED)
+	$(MAKE) -j 2 check wheel-test
+	$(PYTEST)
 
 check: lint types floors docs
 
@@ -38,7 +42,7 @@ wheel-test: $(INSTALLED)
 
 # The tests, and which lines of src they run: in the terminal, out/coverage and out/coverage.xml.
 coverage: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report term --cov-report html:out/coverage --cov-report xml:out/coverage.xml
+	$(PYTEST) --cov --cov-report term --cov-report html:out/coverage --cov-report xml:out/coverage.xml
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

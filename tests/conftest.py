@@ -25,6 +25,21 @@ EXPECTED_SKIPS = (
     *(() if ON_X86_LINUX else (NO_SERVER,)),
 )
 
+# Files that take longest. They are begun first: one begun last would leave the other process idle.
+LONGEST = (
+    "site/test_training.py",
+    "gallery/test_conformance.py",
+    "export/test_exporting.py",
+    "site/test_killing.py",
+    "export/test_ncnn.py",
+    "training/test_several_processes.py",
+    "export/test_rewriting_int8.py",
+    "service/test_hostile.py",
+    "cli/test_adapt_overnight.py",
+    "cli/test_evaluate.py",
+    "cli/test_train.py",
+)
+
 CACHE = default_cache()  # before tests get one of their own
 
 _unexpected: list[str] = []
@@ -50,6 +65,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get("/".join(item.path.parts[-2:]), len(ranks)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.conftest import LONGEST
 
 import adln
 
@@ -25,3 +26,7 @@ def test_suffixes_are_compared_in_one_place() -> None:
         for path in ROOT.rglob("*.py")
         if compared.search(path.read_text(encoding="utf-8"))
     } == set()
+
+
+def test_tests_that_are_begun_first_are_there() -> None:
+    assert [name for name in LONGEST if not (Path(__file__).parent / name).is_file()] == []

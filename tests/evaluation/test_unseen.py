@@ -102,7 +102,7 @@ def test_the_bootstrap_of_a_mean_has_the_spread_that_theory_gives(
     metrics = evaluation.results[1].metrics
     by_person = metrics.average_precision.reshape(160, 3).mean(axis=1)
     expected = 2 * 1.96 * by_person.std() / np.sqrt(160)
-    figure = rows_of(evaluation, draws=4000)[0].mean_ap
+    figure = rows_of(evaluation, draws=1000)[0].mean_ap
     assert figure.high - figure.low == pytest.approx(expected, rel=0.1)
 
 

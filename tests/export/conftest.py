@@ -1,18 +1,47 @@
 """A small network whose features differ from crop to crop, and pictures to calibrate it on."""
 
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from PIL import Image
 
+from adln.export import exporting
 from adln.export.calibration import choose_crops
+from adln.export.tracing import trace
 from adln.model.checkpoint import save_network
 from adln.model.network import ADLN, Architecture, build_network
 
 HEIGHT_PX, WIDTH_PX = 64, 32
+
+_traced: dict[str, ir.Model] = {}
+
+
+def trace_once(network: ADLN, output_names: Sequence[str], **how: Any) -> ir.Model:
+    """As `adln.export.tracing.trace`, which takes seconds; but the same network is traced once."""
+    asked = (network.architecture, tuple(output_names), sorted(how.items()))
+    facts = hashlib.sha256(repr(asked).encode())
+    for name, tensor in chain(network.named_parameters(), network.named_buffers()):
+        facts.update(name.encode())
+        facts.update(tensor.detach().numpy().tobytes())
+    key = facts.hexdigest()
+    if key not in _traced:
+        _traced[key] = trace(network, output_names, **how)
+    return _traced[key].clone()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exports_trace_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "trace", trace_once)
+        yield
 
 
 def settle_batch_norms(network: ADLN) -> ADLN:

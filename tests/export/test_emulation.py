@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
+from tests.export.conftest import trace_once
 
 from adln.embedders.proving import draw_probe, find_verdict, write_probe
 from adln.embedders.session import OpenModel
@@ -20,7 +21,6 @@ from adln.export.emulation import (
 )
 from adln.export.precision import to_int8
 from adln.export.saturation import find_products, prove
-from adln.export.tracing import trace
 from adln.manifest import Manifest
 from adln.model.network import ADLN
 
@@ -35,7 +35,7 @@ def crops() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def safe(network: ADLN, crops: NDArray[np.uint8]) -> ir.Model:
     """A Res1 of small weights."""
-    model = to_int8(trace(network.cut(1), ["embedding", "norm"]), crops)
+    model = to_int8(trace_once(network.cut(1), ["embedding", "norm"]), crops)
     _set_weights(model, lambda weights: np.clip(weights, -64, 64))
     return model
 

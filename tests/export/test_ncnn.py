@@ -5,23 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.export.conftest import trace_once
 
 from adln.embedders.ncnn_embedder import NcnnEmbedder, read_manifest
 from adln.errors import ExportError, ParityError
 from adln.export import exporting, ncnn
 from adln.export.calibration import choose_crops
 from adln.export.exporting import export_network
-from adln.export.tracing import trace
 from adln.manifest import Manifest
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 
 
 @pytest.fixture(scope="module")
-def exported(network_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    network_path: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Both depths in one file, whose name has a hyphen, which pnnx would not keep."""
     folder = tmp_path_factory.mktemp("ncnn")
-    (file,) = export_network(network_path, folder / "a-b.ncnn.param", depths=(1, 2))
+    (file,) = export_network(
+        network_path, folder / "a-b.ncnn.param", depths=(1, 2), calibrate=picture_folder
+    )
     return file.path
 
 
@@ -49,9 +53,13 @@ def test_inputs_and_outputs_have_the_names_of_other_files(exported: Path) -> Non
     assert {"crops", "embedding_1", "norm_1", "embedding_2", "norm_2"} <= set(blobs)
 
 
-def test_half_precision_halves_the_weights(network_path: Path, tmp_path: Path) -> None:
+def test_half_precision_halves_the_weights(
+    network_path: Path, picture_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "half.param"
-    (file,) = export_network(network_path, out, depths=(1,), precision="fp16")
+    (file,) = export_network(
+        network_path, out, depths=(1,), precision="fp16", calibrate=picture_folder
+    )
     assert read_manifest(out).precision == "fp16"
     assert all(row.least >= 0.999 for row in file.manifest.parity)
     # Res1 has 0.48 million weights and 8,192 numbers of the BNNeck: 2.0 MB in full precision.
@@ -62,7 +70,9 @@ def test_a_network_with_other_weights_is_refused_and_leaves_nothing(
     network_path: Path, other_network: ADLN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        exporting, "trace", lambda _, names, **kwargs: trace(other_network.cut(1), names, **kwargs)
+        exporting,
+        "trace",
+        lambda _, names, **kwargs: trace_once(other_network.cut(1), names, **kwargs),
     )
     with pytest.raises(ParityError, match="least cosine"):
         export_network(network_path, tmp_path / "a.param", depths=(1,))

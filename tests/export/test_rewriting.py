@@ -8,10 +8,10 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from tests.export.conftest import trace_once
 from torch import Tensor, nn
 
 from adln.export.rewriting import rewrite
-from adln.export.tracing import trace
 from adln.model.attention import DimensionInteractionAttention
 from adln.model.network import ADLN
 
@@ -80,7 +80,7 @@ def test_attention_and_pooling_stay_the_same(height: int, width: int, tmp_path: 
 def test_a_traced_network_has_no_trace_of_the_machine_and_no_batch_norm_behind_convolutions(
     network: ADLN, tmp_path: Path
 ) -> None:
-    model = trace(network.cut(1), ["embedding", "norm"])
+    model = trace_once(network.cut(1), ["embedding", "norm"])
     ops = [node.op_type for node in model.graph]
     assert ops.count("BatchNormalization") == 1  # the BNNeck
     path = tmp_path / "traced.onnx"
@@ -93,7 +93,7 @@ def test_normalisation_is_exact_at_the_border_too(network: ADLN, tmp_path: Path)
     # White crops: a padding that is not the mean would show.
     crops = np.full((2, 64, 32, 3), 255, dtype=np.uint8)
     crops[1, ::2] = (255, 0, 128)
-    model = trace(network.cut(1), ["embedding", "norm"])
+    model = trace_once(network.cut(1), ["embedding", "norm"])
     embedding, norm = run(model, tmp_path / "n.onnx", crops=crops)
     with torch.inference_mode():
         output = network.cut(1)(torch.from_numpy(crops).permute(0, 3, 1, 2))

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.export.conftest import trace_once
 from torch import Tensor
 
 from adln.bench.operations import count_operations
@@ -22,7 +23,6 @@ from adln.export.rewriting_int8 import (
     scale_and_shift,
     subtract_from_bytes,
 )
-from adln.export.tracing import trace
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 
@@ -52,7 +52,7 @@ def crops() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def traced(unlit: ADLN) -> ir.Model:
-    return trace(unlit, ["embedding", "norm"])
+    return trace_once(unlit, ["embedding", "norm"])
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_rows_are_averaged_on_bytes_and_weighted_as_in_torch(
     row_weighted: ADLN, crops: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     cut = row_weighted.cut(DEPTH)
-    floats = trace(cut, ["embedding", "norm"])
+    floats = trace_once(cut, ["embedding", "norm"])
     before = to_int8(floats, crops)
     after = before.clone()
     for node in list(after.graph):

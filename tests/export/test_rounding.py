@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from tests.export.conftest import trace_once
 
 from adln.errors import ExportError
 from adln.export.calibration import choose_crops
@@ -15,7 +16,6 @@ from adln.export.precision import to_int8
 from adln.export.rewriting_int8 import rewrite_int8
 from adln.export.rounding import _best_levels, round_weights
 from adln.export.saturation import may_saturate, prove
-from adln.export.tracing import trace
 from adln.model.network import ADLN
 
 WEIGHTS = hnp.arrays(
@@ -32,7 +32,7 @@ def crops() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def traced(network: ADLN) -> ir.Model:
-    return trace(network.cut(1), ["embedding", "norm"])
+    return trace_once(network.cut(1), ["embedding", "norm"])
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,16 @@ from tempfile import gettempdir
 import pytest
 from tests.conftest import NO_SERVER
 
+# Milliseconds between two looks of the server at its own state; each strongly consistent read and
+# each new collection waits for some of them.
+_SHORT_WAITS = {
+    "PROXY_TIMETICKINTERVAL": "20",
+    "QUERYCOORD_CHECKINTERVAL": "50",
+    "QUERYCOORD_CHECKCHANNELINTERVAL": "50",
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "50",
+    "QUERYCOORD_DISTPULLINTERVAL": "50",
+}
+
 RUNNING = os.environ.get("ADLN_MILVUS_URI")
 _BESIDE_PYTHON = Path(sys.executable).with_name("milvus-server")
 SERVER = (
@@ -53,7 +63,7 @@ def _started(server: str, folder: Path) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             # What it prints when it is ready would wait in a buffer.
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **_SHORT_WAITS},
         )
     found = None
     try:

@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import numpy as np
 import pytest
 from fake_service import Served, person_picture
 from PIL import Image
@@ -64,10 +64,11 @@ class Attack:
     picture: Callable[[], bytes] = lambda: person_picture(0)
 
 
+@cache
 def _bomb() -> bytes:
     """A small file of a picture with 400 million pixels."""
     stream = io.BytesIO()
-    Image.fromarray(np.zeros((20_000, 20_000), np.uint8)).convert("1").save(stream, "PNG")
+    Image.new("1", (20_000, 20_000)).save(stream, "PNG")
     return stream.getvalue()
 
 

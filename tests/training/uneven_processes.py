@@ -1,4 +1,7 @@
-"""Run by torchrun in test_several_processes.py: processes whose clocks and wishes differ."""
+"""Run by torchrun in test_several_processes.py: processes whose clocks and wishes differ.
+
+They train twice: the first training is stopped, the second goes on from its state.
+"""
 
 import json
 import sys
@@ -12,8 +15,10 @@ from adln.training.loop import build_fabric, train
 from adln.training.recipe import Batch, NetworkSettings, Recipe
 from adln.training.schedule import Schedule
 
+STOP_AFTER = 2  # steps
 
-def main(folder: Path, stop_after: int) -> None:
+
+def main(folder: Path) -> None:
     recipe = Recipe(
         network=NetworkSettings(exits=(1,), imagenet=""),
         batch=Batch(persons=2, crops=2, height_px=32, width_px=16),
@@ -32,13 +37,22 @@ def main(folder: Path, stop_after: int) -> None:
     def should_stop() -> str | None:
         nonlocal done
         done += 1
-        return "the second has enough" if rank == 1 and done == stop_after else None
+        return "the second has enough" if rank == 1 and done == STOP_AFTER else None
 
     data = TrainingData(crops, labels, 8, "drawn")
-    outcome = train(recipe, data, folder, fabric=fabric, should_stop=should_stop)
-    result = {"finished": outcome.finished, "reason": outcome.reason, "asked": done}
-    (folder / f"rank{rank}.json").write_text(json.dumps(result))
+    results = []
+    for _ in ("stopped", "goes on"):
+        outcome = train(recipe, data, folder, fabric=fabric, should_stop=should_stop)
+        results.append(
+            {
+                "finished": outcome.finished,
+                "reason": outcome.reason,
+                "asked": done,
+                "is_stored": (folder / loop.STATE_FILE).is_file(),
+            }
+        )
+    (folder / f"rank{rank}.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -214,17 +214,18 @@ def _round(
     # inverse = triangle.T @ triangle
     inverse = np.linalg.inv(hessian[np.ix_(order, order)])
     triangle = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    rest = (weight / steps[:, None])[:, order]
-    low, high = (limit[:, order] for limit in limits)
+    # Inputs come first, so that each step of the loop works on whole rows of memory.
+    rest = np.ascontiguousarray((weight / steps[:, None]).T[order])
+    low, high = (np.ascontiguousarray(limit.T[order]) for limit in limits)
     levels = np.empty_like(rest)
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))
-        errors = np.empty((len(rest), stop - start))
+        errors = np.empty((stop - start, rest.shape[1]))
         for at in range(start, stop):
-            levels[:, at] = np.clip(np.rint(rest[:, at]), low[:, at], high[:, at])
-            errors[:, at - start] = (rest[:, at] - levels[:, at]) / triangle[at, at]
-            rest[:, at:stop] -= errors[:, at - start, None] * triangle[at, at:stop]
-        rest[:, stop:] -= errors @ triangle[start:stop, stop:]
+            levels[at] = np.clip(np.rint(rest[at]), low[at], high[at])
+            errors[at - start] = (rest[at] - levels[at]) / triangle[at, at]
+            rest[at:stop] -= triangle[at, at:stop, None] * errors[at - start]
+        rest[stop:] -= triangle[start:stop, stop:].T @ errors
     found = np.empty_like(levels)
-    found[:, order] = levels
-    return found
+    found[order] = levels
+    return np.ascontiguousarray(found.T)

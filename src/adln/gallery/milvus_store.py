@@ -174,9 +174,9 @@ class MilvusStore:
         indices = self._pymilvus.MilvusClient.prepare_index_params()
         params = {"M": 32, "efConstruction": 200} if index == "HNSW" else {}
         indices.add_index(vector, index_type=index, metric_type="IP", params=params)
-        self._client.create_collection(
-            name, schema=schema, index_params=indices, consistency_level="Session"
-        )
+        self._client.create_collection(name, schema=schema, consistency_level="Session")
+        # Without rows there is no index to wait for.
+        self._client.create_index(name, indices, sync=False)
         self._client.load_collection(name)
 
     def _is_begun(self) -> bool:
