@@ -92,10 +92,10 @@ class UndeliveredError(DeliveryError):
     """A receiver has not acknowledged all sightings sent to it.
 
     Args:
-        reason: Why, for the log.
-        acknowledged: Number of sightings acknowledged, from the first on.
-        refused: Whether the receiver refused the content of the next one, so that retrying will
-            not help.
+        reason: why, for the log.
+        acknowledged: number of sightings acknowledged, from the first on.
+        refused: whether the receiver refused the content of the next one, so that retrying will not
+            help.
     """
 
     def __init__(self, reason: str, *, acknowledged: int = 0, refused: bool = False) -> None:
@@ -106,9 +106,6 @@ class UndeliveredError(DeliveryError):
 
 def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnError]) -> Any:
     """Import a package that an extra installs.
-
-    Returns:
-        The module, untyped.
 
     Raises:
         AdlnError: of class `raises`: it is not installed.

@@ -33,7 +33,6 @@ class FeatureSource:
         model_sha256: hex digest of the network file.
         source_sha256: hex digest of the trained network that it was exported from.
         precision: "fp32", "fp16" or "int8".
-        adln_version: version of adln that computed them.
         space: see `adln.manifest.Manifest.spaces`; "" if unknown: then file and depth define it.
     """
 
@@ -53,7 +52,6 @@ class Features:
     Attributes:
         paths: N paths, as given.
         embeddings: (N, D) float32 of unit length.
-        source: their origin.
         columns: further data of the pictures, name -> (N,) numbers or text, such as "camera",
             "track" and "time_s"; see `adln.datasets.columns`.
     """
@@ -79,11 +77,7 @@ def require_writable_format(path: Path) -> None:
 
 
 def write_features(features: Features, path: Path) -> None:
-    """Write a feature file atomically: readers see the old file or the complete new one.
-
-    Args:
-        features: what to write.
-        path: ends in .npz (numpy) or .parquet (needs pyarrow).
+    """Write a feature file, .npz (numpy) or .parquet (needs pyarrow), whole or not at all.
 
     Raises:
         SettingsError: see `require_writable_format`; or the file cannot be written.

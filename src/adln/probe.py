@@ -19,17 +19,7 @@ _GRID = 64
 
 
 def draw_crops(seed: int, count: int, *, height_px: int, width_px: int) -> NDArray[np.uint8]:
-    """Draw crops.
-
-    Args:
-        seed: other seeds give other crops.
-        count: N.
-        height_px: H, 2 or more.
-        width_px: W, 2 or more.
-
-    Returns:
-        (N, H, W, 3) uint8 RGB.
-    """
+    """Draw crops (N, H, W, 3) uint8 RGB, H and W at least 2; other seeds give other crops."""
     crops = np.empty((count, height_px, width_px, 3), dtype=np.uint8)
     for index in range(count):
         is_harsh = index % 2 == 1

@@ -28,14 +28,12 @@ def parse_json(text: str | bytes) -> Any:
 def read_strictly(kind: type[T], values: object, where: str) -> T:
     """Build a dataclass from what JSON gave.
 
-    Args:
-        kind: a dataclass of numbers, texts, tuples of one type, other such dataclasses, and each of
-            them or None. A Literal is any text here: the class refuses what it does not know.
-        values: an object of JSON.
-        where: its name, for messages.
+    It is a dataclass of numbers, texts, tuples of one type, other such dataclasses, and each of
+    them or None. A Literal is any text here: the class refuses what it does not know.
 
     Raises:
-        ModelFileError: a key is unknown or missing, or a value is of another type.
+        ModelFileError: a key is unknown or missing, or a value is of another type; the message
+            begins with `where`.
     """
     expected = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     keys = f"it should have the keys {sorted(expected)}"
