@@ -214,6 +214,11 @@ class Manifest:
         """Names of what is handed over after a stage: the map, and a sum if there is one."""
         return (map_name(stage), *([sum_name(stage)] if stage in self.sums else []))
 
+    @property
+    def embedding_names(self) -> list[str]:
+        """Names of the outputs (N, D), one for each depth."""
+        return [self.output_names(depth)[0] for depth in self.depths]
+
     def output_names(self, depth: int) -> tuple[str, str]:
         """Names of the outputs for one depth.
 

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-import adln
 from adln.arguments import checked
 from adln.atomic import beside, is_there, suffix_of
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.foreign import describe_foreign, known_description, sidecar
-from adln.embedders.proving import find_verdict, foreign_probe, run_alone
+from adln.embedders.proving import find_verdict, run_alone
 from adln.embedders.shipped import (
     DEFAULT,
     SHIPPED,
@@ -297,14 +296,7 @@ def describe_network(
     form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     known = known_description(path)
-    manifest = describe_foreign(
-        path,
-        form,
-        version=adln.__version__,
-        training_data=training_data,
-        licence=licence,
-        probe_of=foreign_probe,
-    )
+    manifest = describe_foreign(path, form, known, training_data=training_data, licence=licence)
     if wanted is not None:
         try:
             found = Network(path).embed(pictures)
@@ -313,16 +305,20 @@ def describe_network(
                     f"{path}: gives embeddings {found.shape} of these pictures, its reference has "
                     f"{wanted.shape}; expected one row for each picture."
                 )
+            least = float((found * wanted).sum(axis=1).min())
+            if not least >= _SAME:
+                raise ModelFileError(
+                    f"{path}: does not answer like its reference: least cosine {least:.4f}, at "
+                    f"least {_SAME} is needed. Look at colours, mean and std, and how pictures are "
+                    "resized."
+                )
         except AdlnError:
-            _put_back(path, before)
+            # As it was described before.
+            if before is None:
+                sidecar(path).unlink(missing_ok=True)
+            else:
+                sidecar(path).write_bytes(before)
             raise
-        least = float((found * wanted).sum(axis=1).min())
-        if not least >= _SAME:
-            _put_back(path, before)
-            raise ModelFileError(
-                f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
-                f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
-            )
     names = [one for one, file in own_networks().items() if file == path.resolve()]
     if names and known is not None and known[0] != form:
         _LOG.warning(
@@ -376,14 +372,6 @@ def _reference(path: Path, reference: tuple[Any, ArrayLike]) -> tuple[Any, NDArr
             f"shape {rows.shape}."
         )
     return pictures, rows / lengths
-
-
-def _put_back(path: Path, before: bytes | None) -> None:
-    """Describe a network as it was described before."""
-    if before is None:
-        sidecar(path).unlink(missing_ok=True)
-    else:
-        sidecar(path).write_bytes(before)
 
 
 def networks() -> list[KnownNetwork]:

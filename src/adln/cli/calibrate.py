@@ -10,10 +10,11 @@ import click
 from adln import __version__
 from adln.atomic import require_writable
 from adln.cli.adapt import tracked_crops, tracked_records
-from adln.cli.embedders import is_exported, network_sha256, open_chain, open_trained
+from adln.cli.embedders import is_exported, open_chain, open_trained
 from adln.cli.options import depths_option, json_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting, tell
 from adln.datasets.catalogue import open_dataset
+from adln.embedders.foreign import network_sha256
 from adln.embedders.session import open_session
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError, ModelFileError, SettingsError

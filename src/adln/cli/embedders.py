@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adln.atomic import file_sha256, is_there, suffix_of
+from adln.atomic import suffix_of
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
-from adln.embedders.foreign import sidecar
-from adln.embedders.session import open_session, usable_cores
+from adln.embedders.session import usable_cores
 from adln.embedders.shipped import find_network
 from adln.errors import ModelFileError
 
@@ -21,20 +20,6 @@ _FOR_DEVICES = (".onnx", ".xml")
 def is_exported(model: Path) -> bool:
     """Whether a network runs on a device, given as a file or by its name."""
     return suffix_of(find_network(model)) in _FOR_DEVICES
-
-
-def network_sha256(path: Path) -> str:
-    """The digest by which galleries and feature files know a network.
-
-    It is that of its file, or, of a network of another make, that of its files and its pixel
-    format.
-
-    Raises:
-        ModelFileError: the file is missing or unreadable, or is not what is described beside it.
-    """
-    if is_there(sidecar(path)):
-        return open_session(path).sha256
-    return file_sha256(path, raises=ModelFileError, expected="a network file")
 
 
 def open_trained(

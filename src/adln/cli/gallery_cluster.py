@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from adln.cli.embedders import network_sha256
 from adln.cli.gallery_places import open_place
 from adln.cli.gallery_words import few, when
 from adln.cli.options import file_option, network_option, save_picture
+from adln.embedders.foreign import network_sha256
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError
 from adln.gallery.clustering import Group, group_sightings

@@ -28,8 +28,7 @@ class BestAnswers:
     Attributes:
         similarity: (N, K) float32 cosines; -inf for missing matches.
         sighting_ids: (N, K) int64, the gallery's ids.
-        person_ids: (N, K) int64, the persons, negative if unknown; None if the gallery has no
-            persons at all.
+        person_ids: (N, K) int64, negative if unknown; None if the gallery has no persons at all.
     """
 
     similarity: NDArray[np.float32]
@@ -52,7 +51,7 @@ class CascadeAnswers:
     """Results for N crops.
 
     Attributes:
-        found: Matches of each crop, from its last search.
+        found: matches of each crop, from its last search.
         depths: (N,) int64, depth at which each crop was embedded.
         confidence: (N,) float64, confidence of the shallow result.
         embeddings: (N, D) float32 of unit length, each at its own depth.
@@ -68,21 +67,20 @@ class Cascade:
     """A shallow network for every crop, and deeper stages for some.
 
     Args:
-        paths: Files of one split export (`adln export --depths 2,4 --split`), shallowest first. The
+        paths: files of one split export (`adln export --depths 2,4 --split`), shallowest first. The
             first embeds every crop; uncertain ones go through all others.
-        threads: Cores to use.
-        batch_size: Crops whose maps are kept at a time.
-
-    Raises:
-        ModelFileError: A file cannot be opened, they do not belong together, or there is only one.
-        SettingsError: `threads` or `batch_size` is below one.
+        threads: cores to use.
+        batch_size: crops whose maps are kept at a time.
 
     Attributes:
-        shallow: The file for every crop.
-        deeper: The others, in order.
-        depths: Depth of every crop, and depth of uncertain crops.
-        dim: Length D of an embedding.
-        crop_size: Height and width of input crops, in px.
+        shallow: the file for every crop; `deeper` are the others, in order.
+        depths: depth of every crop, and depth of uncertain crops.
+        dim: length D of an embedding.
+        crop_size: height and width of input crops, in px.
+
+    Raises:
+        ModelFileError: a file cannot be opened, they do not belong together, or there is only one.
+        SettingsError: `threads` or `batch_size` is below one.
     """
 
     def __init__(
@@ -119,15 +117,15 @@ class Cascade:
 
         Args:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
-            search: A gallery.
-            threshold: Crops with a lower confidence go deeper: see
+            search: a gallery.
+            threshold: crops with a lower confidence go deeper: see
                 `adln.matching.confidence.threshold_for`; -inf for none, inf for all.
-            expand_from: If given, every crop is searched again, with the deep embeddings of its
+            expand_from: if given, every crop is searched again, with the deep embeddings of its
                 best matches.
 
         Raises:
-            ImageError: The array has another shape or type.
-            SettingsError: The threshold is NaN, or the gallery's results have wrong shapes.
+            ImageError: the array has another shape or type.
+            SettingsError: the threshold is NaN, or the gallery's results have wrong shapes.
         """
         if np.isnan(threshold):
             raise SettingsError("the threshold of a cascade is a number, -inf or inf, got nan.")

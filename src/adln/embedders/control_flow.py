@@ -17,14 +17,7 @@ _VARINT, _FIXED_64, _BLOCK, _FIXED_32 = 0, 1, 2, 5
 
 
 def find_control_flow(content: bytes) -> tuple[str, ...]:
-    """List the loops and branches of an ONNX file.
-
-    Args:
-        content: content of a file that onnxruntime has accepted.
-
-    Returns:
-        The members of `CONTROL_FLOW` that it uses, sorted; empty for a network without control
-        flow.
+    """The members of `CONTROL_FLOW` that an ONNX file uses which onnxruntime has accepted, sorted.
 
     Raises:
         ValueError: the file is malformed.

@@ -29,7 +29,7 @@ class DeeperEmbedder(Described):
 
     Args:
         path: a file of `adln export` that starts after a stage.
-        shallower: the embedder whose maps it continues from; may itself be a `DeeperEmbedder`.
+        shallower: the embedder whose maps it continues from.
         threads: cores for one run.
 
     Attributes:
@@ -53,7 +53,8 @@ class DeeperEmbedder(Described):
         super().__init__(self.model.manifest)
         _require_same_export(self.model, shallower.model)
         # Maps of an int8 file are uint8, those of an fp16 file float16.
-        self._no_crop = shallower.empty_maps()[self.starts_after]
+        no_crops = np.empty((0, *shallower.crop_size, 3), dtype=np.uint8)
+        self._no_crop = shallower.hand_over(no_crops)[self.starts_after]
         self._shallower = shallower
         self.verdict = require_verdict(
             self.models, lambda crops: self.embed(shallower.hand_over(crops)[self.starts_after])
@@ -70,13 +71,7 @@ class DeeperEmbedder(Described):
         return self.manifest.starts_after
 
     def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
-        """Embed crops by their maps, as returned by `OnnxEmbedder.embed_with_maps`.
-
-        Args:
-            maps: of stage `starts_after`, for N crops.
-
-        Returns:
-            depth -> (N, D) float32 of unit length.
+        """Embed crops by their maps of stage `starts_after`: depth -> (N, D) float32, unit length.
 
         Raises:
             ImageError: the maps have another shape or type.
@@ -86,22 +81,13 @@ class DeeperEmbedder(Described):
     def embed_with_maps(
         self, maps: Handover
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """Like `embed`, and also return the maps for a still deeper file.
-
-        Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map, for the stages in the
-            manifest's `maps`.
-
-        Raises:
-            ImageError: the maps have another shape or type.
-        """
+        """Like `embed`, and also return stage -> its map, for a still deeper file."""
         if maps.form != self._no_crop.form:
             raise ImageError(
                 f"expected maps of stage {self.starts_after} with {self._no_crop.form} for each "
                 f"crop, got {maps.form}."
             )
-        names = [self.manifest.output_names(depth)[0] for depth in self.depths]
-        names += self.manifest.handed_over
+        names = [*self.manifest.embedding_names, *self.manifest.handed_over]
         answers = self.model.session.run(names, maps.arrays)
         embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
         return embeddings, handovers(self.manifest, answers[len(self.depths) :])
@@ -110,10 +96,6 @@ class DeeperEmbedder(Described):
         """Maps of crops (N, H, W, 3) uint8 RGB, which first pass through all shallower files."""
         maps = self._shallower.hand_over(crops)[self.starts_after]
         return self.embed_with_maps(maps)[1]
-
-    def empty_maps(self) -> dict[int, Handover]:
-        """Maps of zero crops: their shapes and types."""
-        return self.embed_with_maps(self._no_crop)[1]
 
 
 class ChainedEmbedder:

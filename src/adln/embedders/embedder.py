@@ -20,7 +20,7 @@ from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, require_threads, usable_cores
 from adln.embedders.workers import Workers
-from adln.embeddings import flip_average, no_direction, require_direction, without_direction
+from adln.embeddings import flip_average, no_direction, without_direction
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
@@ -36,7 +36,7 @@ class Unusable:
     Attributes:
         index: its position among the given pictures.
         name: its path, or "picture 17" if it is given as bytes or an array.
-        reason: the reason in words, including the name.
+        reason: why, in words, including the name.
     """
 
     index: int
@@ -117,10 +117,7 @@ class OnnxEmbedder(Described):
         return (self.model,)
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops of the network's size.
-
-        Args:
-            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
+        """Embed crops (N, H, W, 3) RGB uint8 of `crop_size`.
 
         Returns:
             depth -> (N, D) float32 of unit length; see `adln.embeddings.without_direction`.
@@ -134,29 +131,18 @@ class OnnxEmbedder(Described):
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             return self._run(np.ascontiguousarray(crops[start:stop]))
 
-        parts = self._share_out(len(crops), work, None)
-        return self._by_depth(parts)
+        return self._by_depth(self._share_out(len(crops), work, None))
 
     def embed_with_maps(
         self, crops: NDArray[np.uint8]
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """Embed crops and also return the feature maps for a deeper file.
+        """Like `embed`, and also return stage -> its map, and what else a deeper file needs.
 
-        `flip` is ignored: the mirrored crop would need its own maps.
-
-        Args:
-            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
-
-        Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map, and what else a deeper
-            file needs, for the stages in the manifest's `maps`. See `adln.embedders.deeper`.
-
-        Raises:
-            ImageError: the array has another shape or type.
+        The stages are those in the manifest's `maps`; see `adln.embedders.deeper`. `flip` is
+        ignored: the mirrored crop would need its own maps.
         """
         self.require_crops(crops)
-        names = [self.manifest.output_names(depth)[0] for depth in self.depths]
-        names += self.manifest.handed_over
+        names = [*self.manifest.embedding_names, *self.manifest.handed_over]
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             return self._session_run(names, np.ascontiguousarray(crops[start:stop]))
@@ -172,21 +158,13 @@ class OnnxEmbedder(Described):
         return self.embed_with_maps(crops)[1]
 
     def require_crops(self, crops: NDArray[np.uint8]) -> None:
-        """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.
-
-        Raises:
-            ImageError: the array has another shape or type.
-        """
+        """Raise an `ImageError` about crops that are not (N, H, W, 3) uint8 of `crop_size`."""
         height, width = self.crop_size
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (height, width, 3):
             raise ImageError(
                 f"expected crops of shape (N, {height}, {width}, 3) and type uint8 in RGB, got "
                 f"shape {crops.shape} and type {crops.dtype}; embed_pictures takes any size."
             )
-
-    def empty_maps(self) -> dict[int, Handover]:
-        """Maps of zero crops: their shapes and types."""
-        return self.embed_with_maps(np.empty((0, *self.crop_size, 3), dtype=np.uint8))[1]
 
     def embed_pictures(
         self,
@@ -202,9 +180,6 @@ class OnnxEmbedder(Described):
                 people cut out of one frame.
             names: their names; paths or numbers if left out.
             on_progress: called in the calling thread with the number of pictures just finished.
-
-        Returns:
-            Embeddings of the usable pictures, and why the others are unusable.
         """
         if names is None:
             names = [
@@ -217,7 +192,7 @@ class OnnxEmbedder(Described):
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             writer = self._writer()
-            batch = self._new_batch(stop - start)
+            batch = np.empty((stop - start, *self.crop_size, 3), dtype=np.uint8)
             written: list[int] = []
             for index in range(start, stop):
                 try:
@@ -243,25 +218,16 @@ class OnnxEmbedder(Described):
         )
 
     def embed_picture(self, picture: Picture, *, name: str = "picture") -> dict[int, Any]:
-        """Embed one picture.
-
-        Args:
-            picture: path, content of a picture file, or (H, W, 3) uint8 RGB array.
-            name: its name in error messages, if it is not a path.
-
-        Returns:
-            depth -> (D,) float32 of unit length.
+        """Embed one picture, as `embed_pictures` does: depth -> (D,) float32 of unit length.
 
         Raises:
-            ImageError: the picture cannot be used.
+            ImageError: it cannot be used; the message calls it `name`, if it is not a path.
         """
-        batch = self._new_batch(1)
-        given = str(picture) if isinstance(picture, str | Path) else name
-        self._writer().write(picture, batch[0], name=given)
-        answers = self._run(batch)
-        for rows in answers:
-            require_direction(rows, what=given)
-        return {depth: rows[0] for depth, rows in zip(self.depths, answers, strict=True)}
+        given = [str(picture) if isinstance(picture, str | Path) else name]
+        answer = self.embed_pictures([picture], names=given)
+        if answer.unusable:
+            raise ImageError(answer.unusable[0].reason)
+        return {depth: rows[0] for depth, rows in answer.embeddings.items()}
 
     def _writer(self) -> PixelWriter:
         writer: PixelWriter | None = getattr(self._own, "writer", None)
@@ -269,9 +235,6 @@ class OnnxEmbedder(Described):
             height, width = self.crop_size
             writer = self._own.writer = PixelWriter(height_px=height, width_px=width)
         return writer
-
-    def _new_batch(self, count: int) -> NDArray[np.uint8]:
-        return np.empty((count, *self.crop_size, 3), dtype=np.uint8)
 
     def _share_out(
         self,
@@ -299,9 +262,7 @@ class OnnxEmbedder(Described):
         if len(batch) == 0:
             return [np.empty((0, self.dim), dtype=np.float32) for _ in self.depths]
         if not self._flip:
-            wanted = [self.manifest.output_names(depth)[0] for depth in self.depths]
-            embeddings: list[NDArray[np.float32]] = self._session_run(wanted, batch)
-            return embeddings
+            return self._session_run(self.manifest.embedding_names, batch)
         wanted = [name for depth in self.depths for name in self.manifest.output_names(depth)]
         ahead = self._session_run(wanted, batch)
         mirrored = self._session_run(wanted, flip(batch))

@@ -6,7 +6,6 @@ opened like any other, by `adln.embedders.session.open_session`.
 """
 
 import hashlib
-import importlib
 import json
 import logging
 import threading
@@ -19,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import atomic_write, beside, require_regular, suffix_of
+from adln import __version__
+from adln.atomic import atomic_write, beside, file_sha256, is_there, require_regular, suffix_of
+from adln.embedders.proving import draw_probe, write_probe
 from adln.embeddings import unit_length
-from adln.errors import ModelFileError
+from adln.errors import ModelFileError, require_package
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
 from adln.pixels import PixelForm
 from adln.strict import parse_json, read_strictly
@@ -68,10 +69,6 @@ class ForeignSession:
         answers = {"embedding": unit_length(features), "norm": norm}
         return [answers[name] for name in outputs]
 
-    def get_providers(self) -> list[str]:
-        """The runtime in use."""
-        return ["foreign"]
-
 
 @dataclass(frozen=True)
 class OpenForeign:
@@ -93,7 +90,7 @@ class OpenForeign:
     size_px: tuple[int, int]
     dim: int
     axes: tuple[int, ...]
-    unused: tuple[str, ...] = ()
+    unused: tuple[str, ...]
 
 
 def sidecar(path: Path) -> Path:
@@ -128,27 +125,60 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
         ) from error
 
 
+def described(path: Path) -> tuple[PixelForm, Manifest]:
+    """Read the description file beside a foreign network, and see that it is of this network.
+
+    Raises:
+        ModelFileError: see `read_sidecar`; or a file is missing, or is not what is described.
+    """
+    form, manifest = read_sidecar(path)
+    try:
+        digest = hashlib.sha256(_content(path)).hexdigest()
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: cannot be opened ({error.strerror}); expected a network file."
+        ) from error
+    if not form.is_identity(manifest.source_sha256, digest, path):
+        raise not_described(path)
+    return form, manifest
+
+
 def known_description(path: Path) -> tuple[PixelForm, Manifest] | None:
     """The description beside a foreign network; None if it is missing or of other content."""
     try:
-        form, manifest = read_sidecar(path)
-        digest = hashlib.sha256(_content(path)).hexdigest()
-    except (OSError, ModelFileError):
+        return described(path)
+    except ModelFileError:
         return None
-    return (form, manifest) if form.is_identity(manifest.source_sha256, digest, path) else None
+
+
+def not_described(path: Path) -> ModelFileError:
+    """The error about a description file beside a network that is another one."""
+    return ModelFileError(
+        f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
+        f"adln networks add {path}"
+    )
+
+
+def network_sha256(path: Path) -> str:
+    """The digest by which galleries and feature files know a network.
+
+    It is that of its file, or, of a network of another make, that of its files and its pixel
+    format.
+
+    Raises:
+        ModelFileError: the file is missing or unreadable, or is not what is described beside it.
+    """
+    if is_there(sidecar(path)):
+        return described(path)[1].source_sha256
+    return file_sha256(path, raises=ModelFileError, expected="a network file")
 
 
 def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForeign:
-    """Start a foreign network.
-
-    Args:
-        path: an .onnx file, or an .xml file of OpenVINO with its .bin beside it.
-        form: its input format.
-        threads: cores for one run.
+    """Start an .onnx file, or an .xml file of OpenVINO with its .bin beside it, of another make.
 
     Raises:
-        ModelFileError: the file is missing, cannot be run here, or does not have one input of
-            crops and one row of numbers per crop as output.
+        ModelFileError: the file is missing, cannot be run here, or does not have one input of crops
+            and one row of numbers per crop as output.
     """
     if suffix_of(path) == _OPENVINO:
         return _start_openvino(path, form, threads)
@@ -158,24 +188,19 @@ def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForei
 def describe_foreign(
     path: Path,
     form: PixelForm,
+    known: tuple[PixelForm, Manifest] | None,
     *,
-    version: str,
-    training_data: str = "",
-    licence: str = "",
-    probe_of: Callable[[Manifest, ForeignSession], Any] | None = None,
+    training_data: str,
+    licence: str,
 ) -> Manifest:
     """Write the description file beside a foreign network.
 
     Args:
         path: .onnx or .xml.
         form: its input format.
-        version: version of adln.
-        training_data: what the network was trained on; if left out, what was said before.
+        known: its `known_description`.
+        training_data: what the network was trained on; if "", what was said before.
         licence: the licence; likewise.
-        probe_of: makes a probe from the manifest (without one) and the session.
-
-    Returns:
-        The manifest written.
 
     Raises:
         ModelFileError: see `start_foreign`; or the description file cannot be written.
@@ -199,7 +224,7 @@ def describe_foreign(
             " x ".join(map(str, opened.axes)),
             opened.dim,
         )
-    identity, known = form.identity(opened.sha256, path), known_description(path)
+    identity = form.identity(opened.sha256, path)
     if known is not None:
         form_before, before = known
         training_data, licence = training_data or before.training_data, licence or before.licence
@@ -212,14 +237,14 @@ def describe_foreign(
         height_px=opened.size_px[0],
         width_px=opened.size_px[1],
         source_sha256=identity,
-        adln_version=version,
+        adln_version=__version__,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         training_data=training_data,
         licence=licence,
         spaces=_own_space(identity),
     )
-    if probe_of is not None:
-        manifest = replace(manifest, probe=probe_of(manifest, opened.session))
+    (found,) = opened.session.run(["embedding"], {CROPS: draw_probe(manifest)})
+    manifest = replace(manifest, probe=write_probe((WHOLE,), {WHOLE: found}, {WHOLE: found}))
     # What could not be read again must not replace what can.
     read_strictly(Manifest, json.loads(manifest.to_json()), "the description")
     content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
@@ -269,8 +294,8 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     runtime = ("onnxruntime", str(onnxruntime.__version__))
     digest = hashlib.sha256(content).hexdigest()
-    opened = _tried(path, form, run, fixed, digest, runtime, inputs[0].shape)
-    return replace(opened, unused=tuple(one.name for one in outputs[1:]))
+    unused = tuple(one.name for one in outputs[1:])
+    return _tried(path, form, run, fixed, digest, runtime, inputs[0].shape, unused)
 
 
 def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
@@ -281,12 +306,8 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
         raise ModelFileError(
             f"{path}: its weights, {weights.name}, are not beside it; copy both files."
         )
-    try:
-        openvino = importlib.import_module("openvino")
-    except ImportError as error:
-        raise ModelFileError(
-            f'{path}: OpenVINO files need the package openvino: pip install "openvino>=2025.0".'
-        ) from error
+    purpose = f"{path}: an OpenVINO file"
+    openvino = require_package("openvino", extra="openvino", purpose=purpose, raises=ModelFileError)
     try:
         content = _content(path)
         core = openvino.Core()
@@ -316,8 +337,8 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     digest = hashlib.sha256(content).hexdigest()
     runtime = ("openvino", str(openvino.__version__))
-    opened = _tried(path, form, run, None, digest, runtime, sides)
-    return replace(opened, unused=tuple(one.get_any_name() for one in model.outputs[1:]))
+    unused = tuple(one.get_any_name() for one in model.outputs[1:])
+    return _tried(path, form, run, None, digest, runtime, sides, unused)
 
 
 def _tried(
@@ -328,6 +349,7 @@ def _tried(
     digest: str,
     runtime: tuple[str, str],
     sides: Sequence[Any],
+    unused: tuple[str, ...],
 ) -> OpenForeign:
     """Run it once and check the output."""
     _require_layout(path, form, sides)
@@ -355,15 +377,11 @@ def _tried(
             "values that are not finite. Is it a re-identification network without its classifier?"
         )
     session = ForeignSession(form, run, batch=batch)
-    return OpenForeign(session, digest, runtime, size, found.shape[1], axes)
+    return OpenForeign(session, digest, runtime, size, found.shape[1], axes, unused)
 
 
 def _require_steady(path: Path, opened: OpenForeign) -> None:
-    """See that a crop has one embedding, whenever it is asked for and whatever comes with it.
-
-    Raises:
-        ModelFileError: it has not.
-    """
+    """See that a crop has one embedding, whenever it is asked for and whatever comes with it."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (3, *opened.size_px, 3), dtype=np.uint8)
 

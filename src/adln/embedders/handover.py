@@ -35,12 +35,7 @@ class Handover:
 
 
 def handovers(manifest: Manifest, outputs: Iterable[NDArray[Any]]) -> dict[int, Handover]:
-    """Stage -> a file's outputs for a deeper one.
-
-    Args:
-        manifest: the file's manifest.
-        outputs: its outputs `manifest.handed_over`, in that order.
-    """
+    """Stage -> what a file hands over there, from its outputs `manifest.handed_over`, in order."""
     found = iter(outputs)
     return {
         stage: Handover({name: next(found) for name in manifest.names_after(stage)})

@@ -43,15 +43,10 @@ class PixelWriter:
         self._doubling: Doubling | None = None
 
     def write(self, picture: Picture, slot: NDArray[np.uint8], *, name: str) -> None:
-        """Decode and resize one picture.
-
-        Args:
-            picture: any supported form.
-            slot: (height_px, width_px, 3) uint8, contiguous; RGB 0..255 is written to it.
-            name: the picture's name in error messages.
+        """Decode and resize a picture to RGB in a slot (height_px, width_px, 3) uint8, contiguous.
 
         Raises:
-            ImageError: the picture cannot be used.
+            ImageError: the picture, which messages call `name`, cannot be used.
         """
         height, width = self._size_px
         if isinstance(picture, str | Path):
@@ -97,12 +92,7 @@ class Doubling:
         self._rows, self._upper, self._lower = memory.reshape(rows)
 
     def write(self, image: NDArray[np.uint8], doubled: NDArray[np.uint8]) -> None:
-        """Double a picture.
-
-        Args:
-            image: (H, W, 3) uint8.
-            doubled: (2H, 2W, 3) uint8, contiguous; written to.
-        """
+        """Double a picture (H, W, 3) uint8 into another one (2H, 2W, 3), contiguous."""
         self._widen(image)
         rows, upper, lower = self._rows, self._upper, self._lower
         np.copyto(rows, self._wide_rows)
@@ -149,7 +139,7 @@ def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
 
     Returns:
         (H, W, 3) uint8 RGB, the same pixels as `adln.crops.decode_image`; None if the file is not
-        ordinary or is damaged: then `decode_image` must decode it or raise the error.
+            ordinary or is damaged: then `decode_image` must decode it or raise the error.
     """
     size_px = _plain_jpeg_size(data)
     if size_px is None or not 0 < size_px[0] * size_px[1] <= REDUCE_JPEG_ABOVE_PIXELS:

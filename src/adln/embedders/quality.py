@@ -25,10 +25,7 @@ _SHIPPED: dict[Quality, tuple[str, ...]] = {
 def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
     """The network files used for a quality.
 
-    Args:
-        files: the files named. The default network alone stands for both shipped ones; other files
-            are used as they are.
-        quality: one of `QUALITIES`.
+    The default network alone stands for both shipped ones; other files are used as they are.
     """
     return _SHIPPED[quality] if tuple(files) == (DEFAULT,) else tuple(files)
 
@@ -36,13 +33,8 @@ def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
 def depths_for(depths: Sequence[int], quality: Quality, *, files: Sequence[str]) -> tuple[int, int]:
     """The depth at which every crop is embedded, and the depth for uncertain crops.
 
-    Args:
-        depths: depths that differ in cost, ascending; none deeper than wanted.
-        quality: one of `QUALITIES`.
-        files: the network's files, for the error message.
-
-    Returns:
-        Two depths, which are equal unless the quality is "balanced".
+    They are equal unless the quality is "balanced". `depths` differ in cost, ascending, and none is
+    deeper than wanted; messages name the `files`.
 
     Raises:
         SettingsError: "balanced" needs two depths, but the files have only one.
