@@ -8,6 +8,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cli import options
 from adln.cli.adapt_overnight import NEEDS_OUT, adapt_overnight, overnight_options
 from adln.cli.gallery_words import actor
 from adln.errors import EvaluationError
@@ -24,8 +25,8 @@ from adln.matching.calibration import Calibration
 
 @click.command()
 @click.argument("places", nargs=-1, required=True, metavar="GALLERY | CROPS_OR_RECORDINGS...")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--undo", is_flag=True, help="Go back to the embeddings as the network gave them.")
+@options.flag("--dry-run", help="Say what would be done, and change nothing.")
+@options.flag("--undo", help="Go back to the embeddings as the network gave them.")
 @overnight_options
 def adapt(places: tuple[str, ...], dry_run: bool, undo: bool, **overnight: Any) -> None:
     """Adapt a GALLERY to its cameras, or, with --out, make a network for a site.

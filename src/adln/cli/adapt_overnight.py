@@ -14,8 +14,8 @@ import click
 
 from adln.atomic import locked, require_writable, suffix_of
 from adln.cameras.detector import Detector
-from adln.cli.options import clock, duration, path_option
-from adln.cli.progress import RenewedLine
+from adln.cli import options
+from adln.cli.progress import RenewedLine, clock, mention
 from adln.cli.training_view import TrainingView
 from adln.errors import SettingsError, TracksError, TrainingError, how_to_install
 from adln.site.crops import SiteCrops, are_crops, has_tracks, list_crops
@@ -33,37 +33,36 @@ _DEFAULT_HOURS = 8.0
 _NO_TEACHER = "none"
 
 _OPTIONS = (
-    path_option("--out", help="Train a network for the site: .onnx file."),
+    options.path("--out", help="Train a network for the site: .onnx file."),
     click.option(
         "--teacher",
         default="",
         help="Network to learn from, by name or file; none learns without one, from the clusters "
         "that the site's tracks form under several cameras.",
     ),
-    path_option(
+    options.path(
         "--start",
         help="What to start from: a network of `adln train`, or ImageNet weights of a ResNet-50.",
     ),
     click.option("--network", default="", help="Network in use, to be improved on; default: res2."),
     click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="To learn; 8."),
     click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="To learn."),
-    click.option(
-        "--depth", type=click.IntRange(1, 4), default=2, show_default=True, help="Of the network."
+    options.shown("--depth", type=click.IntRange(1, 4), default=2, help="Of the network."),
+    options.path(
+        "--work", help="Folder for intermediate files, to resume from; default: OUT.work."
     ),
-    path_option("--work", help="Folder for intermediate files, to resume from; default: OUT.work."),
-    click.option(
+    options.shown(
         "--collect",
-        type=duration,
+        type=options.duration,
         default="8h",
-        show_default=True,
         metavar="TIME",
         help="How long live cameras are watched for crops.",
     ),
-    path_option("--detector", help="See `adln watch`."),
-    click.option("--keep-crops", is_flag=True, help="Keep the crops that were stored."),
-    click.option("--new-space", is_flag=True, help="Allow a network that needs a new gallery."),
-    click.option("--pictures", is_flag=True, help="Show people in the report."),
-    click.option("--yes", is_flag=True, help="Store crops without asking."),
+    options.path("--detector", help="See `adln watch`."),
+    options.flag("--keep-crops", help="Keep the crops that were stored."),
+    options.flag("--new-space", help="Allow a network that needs a new gallery."),
+    options.flag("--pictures", help="Show people in the report."),
+    options.flag("--yes", help="Store crops without asking."),
 )
 
 
@@ -130,7 +129,7 @@ def adapt_overnight(
         if not _page_of(out).exists():
             write_page(_page_of(out), past.facts)
         _clear(crops_folder, keep=keep_crops)
-        _say(f"finished before: {past.reason}. Name another --work to start over.")
+        mention(f"finished before: {past.reason}. Name another --work to start over.")
         return
     require_new(request)
     require_writable(out, raises=SettingsError)
@@ -147,7 +146,7 @@ def adapt_overnight(
         )
         outcome = _train(request, crops, crops_folder, keep=keep_crops)
         if not outcome.finished:
-            _say(
+            mention(
                 f"stopped: {outcome.reason}. The same command goes on; until then "
                 f"{request.network} stays in use"
                 + (f", and crops stay in {crops_folder}." if crops_folder.exists() else ".")
@@ -194,7 +193,7 @@ def _crops(
     folders = [Path(place) for place in places if has_tracks(Path(place))]
     sources = [place for place in places if not has_tracks(Path(place))]
     if folders:
-        _say(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
+        mention(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
     for place in sources:
         if Path(place).is_dir() and are_crops(Path(place)):
             list_crops([Path(place)])  # which says how crops tell their tracks
@@ -205,7 +204,7 @@ def _crops(
         settings, base = settings_of(sources, gallery=target, detector=detector)
         if opened is None and not settings.detector.boxes and not settings.detector.model:
             have_detector(yes=yes)
-        _say(
+        mention(
             f"This stores pictures of people, cut out of {len(settings.cameras)} camera(s) or "
             f"recording(s), in {target.absolute()}: to learn from, on this machine only. "
             + ("They stay there (--keep-crops)." if keep else "They are deleted in the end.")
@@ -262,22 +261,22 @@ def _report(
     tracks = most_gained(compared, [crops.paths[at] for at in judging]) if pictures else []
     place = _page_of(request.out)
     write_page(place, outcome.facts, tracks)
-    _say(
+    mention(
         f"true pairs recognised at {compared.rate:.1%} false ones: "
         f"{compared.recognised_before:.1%} before, {compared.recognised:.1%} after "
         f"({compared.gain:+.1%}, at least {compared.gain_least:+.1%}), by {compared.num_tracks} "
         "tracks that were not learned from"
     )
     if outcome.written:
-        _say(f"{request.out}: {outcome.reason}; calibration: {outcome.facts['calibration']}")
-        _say(f"terms: {outcome.facts['terms']}")
+        mention(f"{request.out}: {outcome.reason}; calibration: {outcome.facts['calibration']}")
+        mention(f"terms: {outcome.facts['terms']}")
         bridge = str(outcome.facts["bridge"])
-        _say(f"bridge for what galleries have stored: {bridge}")
+        mention(f"bridge for what galleries have stored: {bridge}")
         carries = "" if bridge.startswith("none") else " --gallery GALLERY"
-        _say(f"next: adln networks use {request.out} --name site{carries}")
+        mention(f"next: adln networks use {request.out} --name site{carries}")
     else:
-        _say(f"no new network: {outcome.reason}; {request.network} stays in use")
-    _say(f"report: {place}")
+        mention(f"no new network: {outcome.reason}; {request.network} stays in use")
+    mention(f"report: {place}")
 
 
 def _page_of(out: Path) -> Path:
@@ -289,10 +288,10 @@ def _clear(folder: Path, *, keep: bool) -> None:
     if not folder.exists():
         return
     if keep:
-        _say(f"kept: pictures of people in {folder.absolute()}")
+        mention(f"kept: pictures of people in {folder.absolute()}")
         return
     shutil.rmtree(folder)
-    _say(f"deleted: the crops in {folder.absolute()}")
+    mention(f"deleted: the crops in {folder.absolute()}")
 
 
 def _require_packages(more: Mapping[str, str]) -> None:
@@ -303,7 +302,3 @@ def _require_packages(more: Mapping[str, str]) -> None:
             f"training needs {', '.join(missing)}; {how_to_install(extras)}. A machine "
             "that only watches can leave that to another one, and take the network from it."
         )
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

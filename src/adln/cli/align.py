@@ -1,13 +1,12 @@
 """`adln align`: depths that can be mixed."""
 
-import json
 from pathlib import Path
 
 import click
 
 from adln.atomic import require_writable, suffix_of
-from adln.cli.options import data_option, device_option, layout_option, path_argument, path_option
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.split import identity_labels
 from adln.errors import TrainingError
@@ -15,11 +14,11 @@ from adln.evaluation.protocol import embed_split
 
 
 @click.command()
-@path_argument("network_path", metavar="NETWORK")
-@data_option
-@layout_option
-@path_option("--out", required=True, help="File to write, .safetensors.")
-@path_option(
+@options.path_argument("network_path", metavar="NETWORK")
+@options.path("--data", "data_path", required=True, help="Folder or CSV of the data set.")
+@options.layout
+@options.path("--out", required=True, help="File to write, .safetensors.")
+@options.path(
     "--join",
     "joined_path",
     metavar="NETWORK",
@@ -30,17 +29,15 @@ from adln.evaluation.protocol import embed_split
     type=click.IntRange(1, 2047),
     help="Length of the new embeddings; 512, or the number of persons if that is less.",
 )
-@click.option(
+@options.shown(
     "--ridge",
     default=1.0,
-    show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Ridge regularisation of the maps.",
 )
-@click.option(
+@options.shown(
     "--together/--alone",
     default=True,
-    show_default=True,
     help="From Res2 on: embed by the sum of all exits up to the depth, or by the last alone.",
 )
 @click.option(
@@ -50,9 +47,9 @@ from adln.evaluation.protocol import embed_split
     help="Align to this exit instead of the deepest, so that exits that were added later join a "
     "space that is in use.",
 )
-@click.option("--half", is_flag=True, help="Store in fp16: half the size.")
-@device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
+@options.flag("--half", help="Store in fp16: half the size.")
+@options.device
+@options.flag("--json", "as_json", help="Print the outcome as JSON for a program.")
 def align(
     network_path: Path,
     data_path: Path,
@@ -126,15 +123,14 @@ def align(
     provenance = {**read_provenance(network_path), "data": data, "common_space": facts}
     save_network(out, aligned, provenance=provenance)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "network": str(out),
-                    "depths": list(embeddings),
-                    "summed_exits": list(summed),
-                    **facts,
-                }
-            )
+        print_json(
+            {
+                "network": str(out),
+                "depths": list(embeddings),
+                "summed_exits": list(summed),
+                **facts,
+            },
+            indent=None,
         )
     else:
         depths = ", ".join(f"Res{depth}" for depth in embeddings)

@@ -1,6 +1,5 @@
 """`adln bench`: how fast networks are on this machine, beside peers and the machine's own peak."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ import click
 from adln.atomic import require_writable
 from adln.bench.benchmark import BenchReport, BenchRow, best_accuracy, count_steps, run_benchmark
 from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
-from adln.cli.options import file_option, json_option, network_option, path_option, save_picture
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json, save_picture
 from adln.embedders.foreign import sidecar
 from adln.embedders.shipped import find_network
 from adln.errors import SettingsError
@@ -32,29 +31,24 @@ def named_accuracy(text: str) -> tuple[str, float]:
 
 
 @click.command()
-@network_option(
+@options.network(
     default=None,
     multiple=True,
     help="Name or file of a network; see `adln networks`. May be repeated.",
 )
-@path_option(
+@options.path(
     "--peer",
     "peers",
     multiple=True,
     help="Another network to compare with: .onnx, or .xml (needs OpenVINO). May be repeated.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Cores that each network may use.",
+@options.shown(
+    "--threads", type=click.IntRange(1), default=1, help="Cores that each network may use."
 )
-@click.option(
+@options.shown(
     "--rounds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1),
     default=20,
-    show_default=True,
     help="Rounds, in random order; five timed runs per network in each.",
 )
 @click.option(
@@ -65,10 +59,10 @@ def named_accuracy(text: str) -> tuple[str, float]:
     metavar="NAME=mAP",
     help="mAP in percent of a network that does not carry its own, e.g. osnet=70.1.",
 )
-@file_option(
+@options.file(
     "--picture", "picture_path", help="Draw accuracy against latency into this file (.png)."
 )
-@json_option
+@options.as_json
 def bench(
     networks: tuple[Path, ...],
     peers: tuple[Path, ...],
@@ -98,22 +92,18 @@ def bench(
         *(open_peer(find_network(path), threads=threads) for path in peers),
     ]
     given = dict(accuracies)
-    _require_known(given, [candidate.facts.name for candidate in candidates])
+    names = [candidate.facts.name for candidate in candidates]
+    if unknown := sorted(given.keys() - set(names)):
+        raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
     steps = count_steps(len(candidates), rounds=rounds)
     with counting(steps, "measuring", quiet=as_json) as on_progress:
         report = run_benchmark(candidates, threads=threads, rounds=rounds, on_progress=on_progress)
     if as_json:
-        click.echo(json.dumps(_as_json(report, given), indent=2))
+        print_json(_as_json(report, given))
     else:
         click.echo(_as_text(report, given))
     if picture_path is not None:
         _draw(report, given, picture_path)
-
-
-def _require_known(given: dict[str, float], names: list[str]) -> None:
-    unknown = sorted(given.keys() - set(names))
-    if unknown:
-        raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
 
 
 def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
@@ -187,19 +177,12 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _points(report: BenchReport, given: dict[str, float]) -> list[ChartPoint]:
-    points = []
-    for row in report.rows:
-        mean_ap = _mean_ap(row, given)
-        if mean_ap is not None:
-            points.append(
-                ChartPoint(row.name, row.p50_ms, mean_ap, row.precision, is_own=row.is_own)
-            )
-    return points
-
-
 def _draw(report: BenchReport, given: dict[str, float], path: Path) -> None:
-    points = _points(report, given)
+    points = [
+        ChartPoint(row.name, row.p50_ms, mean_ap, row.precision, is_own=row.is_own)
+        for row in report.rows
+        if (mean_ap := _mean_ap(row, given)) is not None
+    ]
     if not points:
         raise SettingsError(
             "No picture: no network has an accuracy. Export with a data set, or give "

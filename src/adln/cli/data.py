@@ -3,7 +3,6 @@
 Puts the data sets of Sec. III.A before a person's eyes.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import click
 
 from adln.atomic import require_writable
-from adln.cli.options import layout_option, path_argument
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import DatasetReport, find_corrupt, inspect_dataset
 from adln.datasets.split import ReidDataset
@@ -27,17 +26,11 @@ def data() -> None:
 
 
 @data.command()
-@path_argument("path")
-@layout_option
-@click.option("--decode", is_flag=True, help="Decode every picture, to find damaged ones.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Threads that decode.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
+@options.path_argument("path")
+@options.layout
+@options.flag("--decode", help="Decode every picture, to find damaged ones.")
+@options.shown("--workers", type=click.IntRange(1), default=2, help="Threads that decode.")
+@options.flag("--json", "as_json", help="Print one JSON object for programs.")
 @click.pass_context
 def check(
     context: click.Context, path: Path, layout: str, decode: bool, workers: int, as_json: bool
@@ -51,29 +44,23 @@ def check(
         dataset = open_dataset(path, layout)
     except DatasetError as error:
         if as_json:
-            click.echo(json.dumps({"is_fine": False, "problems": [str(error)]}, indent=2))
+            print_json({"is_fine": False, "problems": [str(error)]})
         else:
             click.echo(f"This data set cannot be opened.\n\n{error}")
         context.exit(1)
     corrupt = _find_corrupt(dataset, workers) if decode else None
     report = inspect_dataset(dataset, corrupt=corrupt)
     if as_json:
-        click.echo(json.dumps(_as_json(report, dataset.notice), indent=2))
+        print_json(_as_json(report, dataset.notice))
     else:
         click.echo(_as_text(report, dataset.notice))
     context.exit(0 if report.is_fine else 1)
 
 
 @data.command()
-@path_argument("out")
-@click.option(
-    "--persons",
-    type=click.IntRange(min=4),
-    default=80,
-    show_default=True,
-    help="How many people to draw.",
-)
-@click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
+@options.path_argument("out")
+@options.shown("--persons", type=click.IntRange(4), default=80, help="How many people to draw.")
+@options.shown("--seed", default=0, help="Another seed draws other people.")
 def draw(out: Path, persons: int, seed: int) -> None:
     """Draw made-up people into the folder OUT, laid out like Market-1501."""
     require_writable(out, raises=DatasetError, folder=True)
@@ -89,24 +76,17 @@ def draw(out: Path, persons: int, seed: int) -> None:
 
 
 @data.command("draw-scene")
-@path_argument("out")
-@click.option(
-    "--persons",
-    type=click.IntRange(min=0),
-    default=24,
-    show_default=True,
-    help="How many people come and go.",
-)
-@click.option(
+@options.path_argument("out")
+@options.shown("--persons", type=click.IntRange(0), default=24, help="How many people come and go.")
+@options.shown(
     "--crowd",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="How many more gather in the square in the middle third.",
 )
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="Length of the scene.")
-@click.option("--fps", type=float, default=10.0, show_default=True, help="Pictures a second.")
-@click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
+@options.shown("--seconds", type=float, default=60.0, help="Length of the scene.")
+@options.shown("--fps", type=float, default=10.0, help="Pictures a second.")
+@options.shown("--seed", default=0, help="Another seed draws other people.")
 def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, seed: int) -> None:
     """Draw people who walk past three cameras into the folder OUT, with the ground truth.
 

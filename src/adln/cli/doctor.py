@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adln.atomic import suffix_of
 from adln.cameras.detector import Detector
+from adln.cli import options
 from adln.cli.progress import Counting
 from adln.cli.watch import run_watch
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
@@ -31,10 +32,10 @@ _CLEAR, _SOME = 0.98, 0.90
 
 @click.command()
 @click.argument("recording", type=click.Path(exists=True, path_type=Path))
-@click.option("--network", default="res2", show_default=True, help="Exported network to examine.")
+@options.shown("--network", default="res2", help="Exported network to examine.")
 @click.option("--detector", default="", help="YOLOX in ONNX; default: the downloaded one.")
 @click.option("--boxes", default="", help="JSONL of boxes instead of a detector.")
-@click.option("--camera", default="recording", show_default=True, help="Its name in the boxes.")
+@options.shown("--camera", default="recording", help="Its name in the boxes.")
 def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
     """Check if people can be told apart in RECORDING.
 

@@ -12,6 +12,8 @@ from adln.embedders.shipped import find_network
 from adln.errors import ModelFileError
 
 if TYPE_CHECKING:
+    import torch
+
     from adln.model.embedder import TorchEmbedder
 
 _FOR_DEVICES = (".onnx", ".xml")
@@ -23,7 +25,12 @@ def is_exported(model: Path) -> bool:
 
 
 def open_trained(
-    path: Path, depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
+    path: Path,
+    depths: tuple[int, ...],
+    *,
+    device: "torch.device | str",
+    flip: bool = True,
+    bf16: bool = False,
 ) -> tuple["TorchEmbedder", dict[int, int], dict[int, int]]:
     """A network in torch, and size and work of its depths."""
     import torch

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from adln.cli.gallery_words import find_person, folder_argument, many, open_folder
-from adln.cli.options import duration
+from adln.cli import options
+from adln.cli.gallery_words import find_person, gallery, many, open_folder
+from adln.cli.progress import warn
 from adln.errors import SettingsError
 from adln.gallery.records import Filter
 from adln.gallery.retention import DAY_S, apply_retention
@@ -20,14 +21,14 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" removes the rule.')
 @click.option("--camera", "cameras", multiple=True, metavar="NUMBER=TIME", help="For one camera.")
 @click.option("--person", "persons", multiple=True, metavar="WHO=TIME", help="For one person.")
 @click.option("--max-templates", type=click.IntRange(0), help="Sightings a person; 0: no limit.")
 @click.option("--max-unnamed", type=click.IntRange(0), help="Unassigned sightings; 0: no limit.")
-@click.option("--apply", "apply_now", is_flag=True, help="Erase now what the rules do not keep.")
+@options.flag("--apply", "apply_now", help="Erase now what the rules do not keep.")
 def retention(
     folder: Path,
     keep: str | None,
@@ -67,11 +68,11 @@ def retention(
                 + (f"; {_people_left(tidied.people)}" if tidied.people else "")
             )
             if later := opened.count(Filter(from_s=now_s + DAY_S)):
-                click.secho(
+                warn(
                     f"{many(later, 'sighting')} dated more than a day later than now: a clock was "
                     "wrong, or is. They are kept until their time has come; if the clock is right "
                     "now, erase them with `adln gallery delete`.",
-                    fg="yellow",
+                    err=False,
                 )
 
 
@@ -85,11 +86,11 @@ def _keep(text: str) -> float | None:
         return None
     try:
         # Without a unit nobody can tell whether days were meant.
-        keep_s = 0.0 if text.strip()[-1:].isdigit() else duration(text)
+        keep_s = 0.0 if text.strip()[-1:].isdigit() else options.duration(text)
     except click.BadParameter:
         keep_s = 0.0
     if keep_s == 0:
-        raise SettingsError(f'{text!r} is not a duration; write 30d, 12h, 90m, or "ever".')
+        raise SettingsError(f'{text!r} is not a options.duration; write 30d, 12h, 90m, or "ever".')
     return keep_s
 
 

@@ -1,11 +1,17 @@
-"""Progress of work that is counted in pictures: a bar, or a line that is renewed."""
+"""What commands say and write: progress, notes, JSON and pictures."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import click
+from PIL import Image
+
+from adln.errors import SettingsError
 
 _NAMED = 20
 
@@ -90,3 +96,40 @@ class Counting:
         """Say how many frames are done, if it is time to; `total` is 0 if unknown."""
         of = f" of {total:,}" if total else ""
         self._line.renew(f"{self._label}: {done:,}{of} frames", is_last=done == total)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person reads them: 42 s, 3:07 min, 2:15 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def print_json(value: Any, *, indent: int | None = 2, ensure_ascii: bool = True) -> None:
+    """Print the outcome for a program."""
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=ensure_ascii))
+
+
+def warn(text: str, *, err: bool = True) -> None:
+    """A line in yellow, on standard error unless it belongs to the outcome."""
+    click.secho(text, fg="yellow", err=err)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture in the format that its name ends in; missing folders are made.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
+            "that can be written."
+        ) from error

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from adln.atomic import is_there, require_writable
-from adln.cli.options import device_option, duration, layout_option, path_option
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.cli.training_view import TrainingView
 from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
@@ -19,26 +19,26 @@ from adln.training.stopping import stop_on_request
 
 
 @click.command()
-@path_option(
+@options.path(
     "--data",
     "data_paths",
     required=True,
     multiple=True,
     help="Folder or CSV of a data set. May be repeated: persons and cameras are kept separate.",
 )
-@layout_option
-@path_option(
+@options.layout
+@options.path(
     "--unlabelled",
     "unlabelled_folders",
     multiple=True,
     help="Folder with pictures of people without a name, to imitate a teacher on. May be repeated.",
 )
-@path_option(
+@options.path(
     "--recipe",
     "recipe_path",
     help="TOML file; settings that it leaves out have the paper's values.",
 )
-@path_option(
+@options.path(
     "--out",
     "folder",
     required=True,
@@ -58,12 +58,12 @@ from adln.training.stopping import stop_on_request
 @click.option(
     "--stop-after",
     "stop_after_s",
-    type=duration,
+    type=options.duration,
     metavar="TIME",
     help="Store the state and stop after this time, e.g. 540s. The same command resumes.",
 )
-@device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
+@options.device
+@options.flag("--json", "as_json", help="Print the outcome as JSON for a program.")
 def train(
     data_paths: tuple[Path, ...],
     layout: str,
@@ -142,7 +142,7 @@ def train(
             "epoch": outcome.position.epoch,
             "step": outcome.position.step,
         }
-        click.echo(json.dumps(result))
+        print_json(result, indent=None)
     elif outcome.finished:
         watch.say(f"done: {outcome.network_path}")
         watch.say(f"next: adln evaluate {outcome.network_path} --data {data_paths[0]}")

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from adln.cli.options import clock
-from adln.cli.progress import RenewedLine, mention
+from adln.cli.progress import RenewedLine, clock, mention
 
 if TYPE_CHECKING:
     from adln.training.loop import Progress

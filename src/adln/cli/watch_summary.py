@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from adln.cli.gallery_words import many
-from adln.cli.options import clock
+from adln.cli.progress import clock
 from adln.pipeline.timeline import Timeline, TimelineVisit
 from adln.pipeline.watch_parts import WatchProgress
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from adln.cameras.frames import CameraStatus
 from adln.cameras.redaction import public_text
-from adln.cli.options import clock
-from adln.cli.progress import mention
+from adln.cli.progress import clock, mention
 from adln.pipeline.delivery import Delivery
 from adln.pipeline.watch import WatchProgress
 
