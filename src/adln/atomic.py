@@ -166,9 +166,6 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
 
     A folder that is there is replaced, and folders above it are made.
 
-    Yields:
-        The folder to fill.
-
     Raises:
         AdlnError: of the class `raises`: the disk refuses.
     """

@@ -112,13 +112,9 @@ def resize(
     height_px: int = CROP_HEIGHT_PX,
     width_px: int = CROP_WIDTH_PX,
 ) -> NDArray[np.uint8]:
-    """Resize a picture with Pillow's bilinear filter, which averages when it shrinks.
+    """Resize (H, W, 3) uint8 RGB with Pillow's bilinear filter, which averages when it shrinks.
 
-    The picture is (H, W, 3) uint8 RGB. Its proportions are not kept: a person crop is stretched to
-    the network's input.
-
-    Returns:
-        (height_px, width_px, 3) uint8 RGB, writable.
+    The proportions are not kept: a person crop is stretched to the network's input.
 
     Raises:
         ImageError: it is no such picture, or a size is below one.
@@ -148,13 +144,10 @@ def decode_crop(
     height_px: int = CROP_HEIGHT_PX,
     width_px: int = CROP_WIDTH_PX,
 ) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file and resize it to the network's input.
+    """Decode the bytes of a picture file and resize it to the network's input, uint8 RGB.
 
     A JPEG of more than `REDUCE_JPEG_ABOVE_PIXELS` pixels is decoded at a reduced scale (still at
     least four times the crop), so that a scan of 20,000 px does not take gigabytes.
-
-    Returns:
-        (height_px, width_px, 3) uint8 RGB, writable.
 
     Raises:
         ImageError: see `decode_image`; or a size is below one.
@@ -166,13 +159,9 @@ def decode_crop(
 def cut(image: NDArray[np.uint8], box_xyxy: Sequence[float]) -> NDArray[np.uint8]:
     """Cut a box out of a picture (H, W, 3) uint8 RGB; the part outside the picture is left away.
 
-    Args:
-        image: the picture.
-        box_xyxy: left, top, right, bottom in pixels; right and bottom are exclusive. Fractions are
-            rounded outwards, so that every pixel the box touches is kept.
-
-    Returns:
-        (h, w, 3) uint8 RGB; a copy, which does not keep the whole picture in memory.
+    The box is left, top, right, bottom in pixels; right and bottom are exclusive. Fractions are
+    rounded outwards, so that every pixel the box touches is kept. The result is a copy, which does
+    not keep the whole picture in memory.
 
     Raises:
         ImageError: it is no such picture, the box is not four finite numbers, or nothing of it lies

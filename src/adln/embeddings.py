@@ -95,17 +95,10 @@ def no_direction(what: str) -> str:
 def flip_average(
     features: NDArray[np.floating], flipped_features: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Embeddings from the features of crops and of their mirror images.
+    """Embeddings (N, D) of unit length from features (N, D) of crops and of their mirror images.
 
-    The average is taken of the features as they leave batch norm, then scaled once. Scaling each of
-    the two first would give another embedding.
-
-    Args:
-        features: (N, D) features after batch norm, of the crops.
-        flipped_features: (N, D) the same, of the mirrored crops.
-
-    Returns:
-        (N, D) float32 of unit length.
+    The features are averaged as they leave batch norm, then scaled once. Scaling each of the two
+    first would give another embedding.
 
     Source: Sec. III.B.
     """

@@ -89,13 +89,9 @@ class ServiceError(AdlnError):
 
 
 class UndeliveredError(DeliveryError):
-    """A receiver has not acknowledged all sightings sent to it.
+    """A receiver has not acknowledged all sightings sent to it, but only the first so many.
 
-    Args:
-        reason: why, for the log.
-        acknowledged: number of sightings acknowledged, from the first on.
-        refused: whether the receiver refused the content of the next one, so that retrying will not
-            help.
+    It is `refused` if it was the content of the next one, so that retrying will not help.
     """
 
     def __init__(self, reason: str, *, acknowledged: int = 0, refused: bool = False) -> None:

@@ -32,10 +32,8 @@ INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 class Parity:
     """How near the embeddings of the file are to those of the torch network, by cosine.
 
-    Attributes:
-        batch_size: crops given to the file at a time.
-        crops: how many crops were compared.
-        first_percentile: the cosine that one crop in a hundred falls below.
+    `crops` were compared, given to the file in batches; one in a hundred falls below the
+    `first_percentile`.
     """
 
     depth: int

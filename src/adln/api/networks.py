@@ -15,17 +15,10 @@ from adln.arguments import checked
 from adln.atomic import beside, is_there, suffix_of
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
+from adln.embedders import shipped
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.foreign import describe_foreign, known_description, sidecar
 from adln.embedders.proving import find_verdict, run_alone
-from adln.embedders.shipped import (
-    DEFAULT,
-    SHIPPED,
-    find_network,
-    name_network,
-    own_networks,
-    require_name,
-)
 from adln.embeddings import chosen_depth
 from adln.errors import AdlnError, ImageError, ModelFileError, SettingsError
 from adln.gallery.records import ModelKey
@@ -73,7 +66,7 @@ class Network:
         flip: bool = False,
         threads: int | None = None,
     ) -> None:
-        found = find_network(path)
+        found = shipped.find_network(path)
         # Absolute, because a program may change its working directory.
         file = found.absolute() if is_there(found) else path
         self.embedder = OnnxEmbedder(file, flip=flip, threads=threads)
@@ -194,7 +187,7 @@ class KnownNetwork:
 
 @checked(SettingsError)
 def load(
-    network: str | Path = DEFAULT,
+    network: str | Path = shipped.DEFAULT,
     *,
     mean: ArrayLike | None = None,
     std: ArrayLike | None = None,
@@ -233,7 +226,7 @@ def load(
         >>> mine.embed(picture).shape == (1, mine.dim)
         True
     """
-    path = find_network(network)
+    path = shipped.find_network(network)
     given = mean is not None or std is not None or colours is not None or layout != "nchw"
     if given or (suffix_of(path) == ".xml" and not sidecar(path).is_file()):
         form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
@@ -290,7 +283,7 @@ def describe_network(
     """
     path = Path(path)
     if name:
-        require_name(name)
+        shipped.require_name(name)
     # Before anything is written.
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
     form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
@@ -319,7 +312,7 @@ def describe_network(
             else:
                 sidecar(path).write_bytes(before)
             raise
-    names = [one for one, file in own_networks().items() if file == path.resolve()]
+    names = [one for one, file in shipped.own_networks().items() if file == path.resolve()]
     if names and known is not None and known[0] != form:
         _LOG.warning(
             "%s was described with other pixels before (as %s): it is another network now, "
@@ -329,7 +322,7 @@ def describe_network(
             ", ".join(names),
         )
     if name:
-        name_network(name, path)
+        shipped.name_network(name, path)
     return manifest
 
 
@@ -381,8 +374,8 @@ def networks() -> list[KnownNetwork]:
         >>> [one.name for one in adln.networks()]
         ['res1', 'res2']
     """
-    known = [(name, find_network(name), True) for name in SHIPPED]
-    known += [(name, path, False) for name, path in own_networks().items()]
+    known = [(name, shipped.find_network(name), True) for name in shipped.SHIPPED]
+    known += [(name, path, False) for name, path in shipped.own_networks().items()]
     return [_known(*one) for one in known]
 
 

@@ -71,28 +71,16 @@ def align(
     """
     import torch
 
-    from adln.model.checkpoint import (
-        joined_data,
-        load_network,
-        read_provenance,
-        save_network,
-        stated_data,
-    )
+    from adln.model import checkpoint
     from adln.model.embedder import TorchEmbedder
-    from adln.training.common_space import (
-        DEFAULT_DIM,
-        fit_common_space,
-        join_exits,
-        require_alignable,
-        with_common_space,
-    )
+    from adln.training import common_space
 
     if suffix_of(out) != ".safetensors":
         raise TrainingError(f"{out} must end in .safetensors")
     require_writable(out, raises=TrainingError)
-    network = load_network(network_path)
+    network = checkpoint.load_network(network_path)
     if joined_path is not None:
-        network = join_exits(network, load_network(joined_path))
+        network = common_space.join_exits(network, checkpoint.load_network(joined_path))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     embedder = TorchEmbedder(network, device=device, flip=False)
@@ -100,28 +88,28 @@ def align(
     split = dataset.train
     identities, persons = identity_labels(split.person_ids)
     labels = torch.from_numpy(identities)
-    chosen_dim = min(DEFAULT_DIM, len(persons)) if dim is None else dim
-    require_alignable(
+    chosen_dim = min(common_space.DEFAULT_DIM, len(persons)) if dim is None else dim
+    common_space.require_alignable(
         network.architecture, labels, dim=chosen_dim, ridge=ridge, goal_depth=goal_depth
     )
     with counting(len(split), "embedding", quiet=as_json) as on_progress:
         embeddings = embed_split(embedder, split, on_progress=on_progress)
-    space = fit_common_space(
+    space = common_space.fit_common_space(
         {depth: torch.from_numpy(values) for depth, values in embeddings.items()},
         labels,
         dim=chosen_dim,
         ridge=ridge,
         goal_depth=goal_depth,
     )
-    aligned = with_common_space(network.cpu(), space, together=together)
+    aligned = common_space.with_common_space(network.cpu(), space, together=together)
     made_from = [network_path, *([joined_path] if joined_path is not None else [])]
-    data = joined_data(*map(stated_data, made_from), dataset.name)
+    data = checkpoint.joined_data(*map(checkpoint.stated_data, made_from), dataset.name)
     summed = aligned.architecture.summed_exits
     facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
     if half:
         aligned.half()
-    provenance = {**read_provenance(network_path), "data": data, "common_space": facts}
-    save_network(out, aligned, provenance=provenance)
+    provenance = {**checkpoint.read_provenance(network_path), "data": data, "common_space": facts}
+    checkpoint.save_network(out, aligned, provenance=provenance)
     if as_json:
         print_json(
             {

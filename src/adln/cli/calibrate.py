@@ -19,15 +19,9 @@ from adln.embedders.foreign import network_sha256
 from adln.embedders.session import OpenModel, open_session
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError, ModelFileError, SettingsError
+from adln.evaluation import calibration_sources
 from adln.evaluation.calibrating import calibrate as fit
 from adln.evaluation.calibrating import track_material
-from adln.evaluation.calibration_sources import (
-    JudgedNetwork,
-    NetworkFile,
-    OpenedNetwork,
-    judge_dataset,
-    judge_features,
-)
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import (
@@ -152,7 +146,7 @@ def calibrate(
             own = calibration_path(path, model_sha256=network_sha256(path))
             require_writable(out or own, raises=SettingsError)
     if data_path is not None:
-        found = judge_dataset(
+        found = calibration_sources.judge_dataset(
             *_opened(paths, against_paths, tuple(sorted(set(depths))), flip=flip),
             open_dataset(data_path, layout),
             match_rate=rates["match_rate"],
@@ -165,7 +159,11 @@ def calibrate(
     else:
         assert features_path is not None
         digest = network_sha256(paths[0])
-        found = [judge_features(paths[0], digest, features_path, table=table, gap_s=gap_s)]
+        found = [
+            calibration_sources.judge_features(
+                paths[0], digest, features_path, table=table, gap_s=gap_s
+            )
+        ]
     contents = []
     for judged in found:
         fitted = tuple(
@@ -192,14 +190,14 @@ def calibrate(
         click.echo(f"stored: {path}")
 
 
-def _called(file: NetworkFile, depth: int) -> str:
+def _called(file: calibration_sources.NetworkFile, depth: int) -> str:
     """What to call a depth: a network of another make has none, and is called like its file."""
     name = ModelKey(file.sha256, depth, 1, file.spaces.get(depth, "")).depth_name
     return file.path.stem if name == "whole" else name
 
 
 def _store(
-    judged: JudgedNetwork, fitted: tuple[Calibration, ...], out: Path | None
+    judged: calibration_sources.JudgedNetwork, fitted: tuple[Calibration, ...], out: Path | None
 ) -> tuple[CalibrationFile, Path]:
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
 
@@ -227,7 +225,7 @@ def _store(
 
 def _opened(
     paths: list[Path], against_paths: tuple[Path, ...], depths: tuple[int, ...], *, flip: bool
-) -> tuple[OpenedNetwork, list[OpenedNetwork]]:
+) -> tuple[calibration_sources.OpenedNetwork, list[calibration_sources.OpenedNetwork]]:
     """The network to calibrate, and those that it will be compared with."""
     if is_exported(paths[0]):
         others = [_open_files([find_network(path)], (), flip=flip) for path in against_paths]
@@ -236,13 +234,13 @@ def _opened(
         raise SettingsError("--deeper and --against are for files of `adln export`.")
     embedder, _, _ = open_trained(paths[0], depths, device="auto", flip=flip, bf16=False)
     spaces = dict.fromkeys(embedder.depths, "")
-    file = NetworkFile(paths[0], network_sha256(paths[0]), "", "fp32", spaces)
-    return OpenedNetwork(embedder, (file,)), []
+    file = calibration_sources.NetworkFile(paths[0], network_sha256(paths[0]), "", "fp32", spaces)
+    return calibration_sources.OpenedNetwork(embedder, (file,)), []
 
 
 def _from_gallery(
     path: Path, folder: Path, depths: tuple[int, ...], *, gap_s: float
-) -> JudgedNetwork:
+) -> calibration_sources.JudgedNetwork:
     """The tracks in a gallery that were embedded with this network."""
     model = open_session(path)
     with SqliteGallery(folder) as gallery:
@@ -277,18 +275,22 @@ def _from_gallery(
             crops.embeddings, crops.cameras, crops.tracks, crops.time_s, gap_s=gap_s
         )
     file = _file_of(model, [depth for depth, _ in materials])
-    return JudgedNetwork(file, folder.name, False, materials)
+    return calibration_sources.JudgedNetwork(file, folder.name, False, materials)
 
 
-def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> OpenedNetwork:
+def _open_files(
+    paths: list[Path], depths: tuple[int, ...], *, flip: bool
+) -> calibration_sources.OpenedNetwork:
     """An exported network in one file, or in several that go on from each other."""
     embedder = open_chain(paths, depths, flip=flip)
     files = (_file_of(model, embedder.depths) for model in embedder.models)
-    return OpenedNetwork(embedder, tuple(files))
+    return calibration_sources.OpenedNetwork(embedder, tuple(files))
 
 
-def _file_of(model: OpenModel, depths: Sequence[int]) -> NetworkFile:
+def _file_of(model: OpenModel, depths: Sequence[int]) -> calibration_sources.NetworkFile:
     """A file with the spaces of those of the depths that it has."""
     about = model.manifest
     spaces = {depth: about.space_of(depth) for depth in about.depths if depth in depths}
-    return NetworkFile(model.path, model.sha256, about.source_sha256, about.precision, spaces)
+    return calibration_sources.NetworkFile(
+        model.path, model.sha256, about.source_sha256, about.precision, spaces
+    )

@@ -14,18 +14,8 @@ from adln.cameras.detector import Detector
 from adln.cli import options
 from adln.cli.progress import Counting
 from adln.cli.watch import run_watch
+from adln.pipeline import watch_settings
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
-from adln.pipeline.watch_settings import (
-    CameraSettings,
-    DetectorSettings,
-    JsonlSettings,
-    MetricsSettings,
-    MqttSettings,
-    WatchNetworkSettings,
-    WatchSettings,
-    WebhookSettings,
-    read_watch_settings,
-)
 
 _CLEAR, _SOME = 0.98, 0.90
 
@@ -46,15 +36,17 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
     names and stores nothing.
     """
     if suffix_of(recording) == ".toml":
-        settings = read_watch_settings(recording)
+        settings = watch_settings.read_watch_settings(recording)
         folder = recording.resolve().parent
     else:
         folder = Path.cwd()
-        source = CameraSettings(name=camera, number=1, source=str(recording.absolute()))
-        settings = WatchSettings(
+        source = watch_settings.CameraSettings(
+            name=camera, number=1, source=str(recording.absolute())
+        )
+        settings = watch_settings.WatchSettings(
             cameras=(source,),
-            detector=DetectorSettings(model=detector, boxes=boxes),
-            network=WatchNetworkSettings(files=(network,)),
+            detector=watch_settings.DetectorSettings(model=detector, boxes=boxes),
+            network=watch_settings.WatchNetworkSettings(files=(network,)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(
@@ -132,16 +124,16 @@ def _judgement(scores: Separation) -> str:
 
 
 def _effect(
-    settings: WatchSettings, folder: Path, work: Path, detector: Detector | None
+    settings: watch_settings.WatchSettings, folder: Path, work: Path, detector: Detector | None
 ) -> list[str]:
     settings = replace(
         settings,
         gallery=str(work / "gallery"),
         outbox=str(work / "outbox.db"),
-        jsonl=JsonlSettings(path=str(work / "sightings.jsonl")),
-        mqtt=MqttSettings(),
-        webhook=WebhookSettings(),
-        metrics=MetricsSettings(),
+        jsonl=watch_settings.JsonlSettings(path=str(work / "sightings.jsonl")),
+        mqtt=watch_settings.MqttSettings(),
+        webhook=watch_settings.WebhookSettings(),
+        metrics=watch_settings.MetricsSettings(),
     )
     counting = Counting("watching with re-identification")
     summary = run_watch(

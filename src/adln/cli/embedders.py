@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from adln.atomic import suffix_of
 from adln.embedders.deeper import ChainedEmbedder
-from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+from adln.embedders.embedder import DEFAULT_BATCH_SIZE
 from adln.embedders.session import usable_cores
 from adln.embedders.shipped import find_network
 from adln.errors import ModelFileError
@@ -49,12 +49,8 @@ def open_trained(
     return embedder, params, flops
 
 
-def open_chain(
-    paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool
-) -> OnnxEmbedder | ChainedEmbedder:
+def open_chain(paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool) -> ChainedEmbedder:
     """An exported network of one file or several, or only some of the depths that they have."""
-    if len(paths) == 1 and not depths:
-        return OnnxEmbedder(paths[0], flip=flip)
     foreign = [str(path) for path in paths if not is_exported(path)]
     if foreign:
         raise ModelFileError(

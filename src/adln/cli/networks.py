@@ -10,15 +10,8 @@ from adln.api.networks import KnownNetwork
 from adln.cli import options
 from adln.cli.gallery_words import actor
 from adln.cli.progress import print_json
+from adln.embedders import shipped
 from adln.embedders.session import OpenModel, open_session
-from adln.embedders.shipped import (
-    find_network,
-    name_network,
-    network_before,
-    own_networks,
-    roll_back,
-    use_network,
-)
 from adln.errors import ModelFileError, SettingsError
 from adln.evaluation.unseen import was_seen
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -124,9 +117,9 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
     old network are compared over the bridge that `adln adapt --out` has fitted. Embeddings, names
     and numbers stay as they are.
     """
-    path = find_network(network)
+    path = shipped.find_network(network)
     new = open_session(path)
-    known = own_networks().get(name)
+    known = shipped.own_networks().get(name)
     if known is not None and known.is_file() and not new_space:
         old = open_session(known)
         mine, theirs = (set(one.manifest.spaces) - {""} or {one.sha256} for one in (new, old))
@@ -137,7 +130,7 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
                 "--new-space does it anyway."
             )
     _build_bridges(path, new, galleries)
-    before = use_network(name, path)
+    before = shipped.use_network(name, path)
     if before == path.resolve():
         click.echo(f"{name}: is {path} already")
         return
@@ -150,9 +143,9 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
 @_galleries_option
 def rollback(name: str, galleries: tuple[Path, ...]) -> None:
     """Give NAME back to the network that had it before the last `use`."""
-    network_before(name)
-    _remove_bridges(own_networks().get(name), galleries)
-    click.echo(f"{name}: {roll_back(name)} again")
+    shipped.network_before(name)
+    _remove_bridges(shipped.own_networks().get(name), galleries)
+    click.echo(f"{name}: {shipped.roll_back(name)} again")
     click.echo("restart a running watch or service, so that it takes this network")
 
 
@@ -160,9 +153,9 @@ def rollback(name: str, galleries: tuple[Path, ...]) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove the name of a network; its file stays."""
-    if name not in own_networks():
+    if name not in shipped.own_networks():
         raise SettingsError(f"there is no network {name!r} that was added; see `adln networks`.")
-    name_network(name, None)
+    shipped.name_network(name, None)
     click.echo(f"{name}: no longer known by name")
 
 

@@ -5,12 +5,7 @@ from pathlib import Path
 from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
 from adln.evaluation.report import EvaluationReport
-from adln.reports.ranked_list import (
-    choose_queries,
-    describe_ranked_lists,
-    draw_ranked_list,
-    rank_gallery,
-)
+from adln.reports import ranked_list
 from adln.reports.report_page import RankedListPicture, write_html
 
 PAGE_NAME = "report.html"
@@ -47,12 +42,12 @@ def _write(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Pa
     depths = sorted(evaluation.results, reverse=True)
     # The same queries at every depth, so that the lists can be compared.
     deepest = evaluation.results[depths[0]].metrics
-    positions = choose_queries(deepest, query.person_ids, count=QUERIES_SHOWN)
+    positions = ranked_list.choose_queries(deepest, query.person_ids, count=QUERIES_SHOWN)
     names = {row.depth: row.name for row in report.rows}
     pictures = []
     for depth in depths:
         result = evaluation.results[depth]
-        rows = rank_gallery(
+        rows = ranked_list.rank_gallery(
             query,
             gallery,
             result.query_features,
@@ -61,9 +56,11 @@ def _write(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Pa
             top_k=ANSWERS_SHOWN,
         )
         title = f"{names[depth]}: Rank-1 {100 * result.metrics.rank1:.1f} %"
-        picture = draw_ranked_list(query, gallery, rows, title=title)
+        picture = ranked_list.draw_ranked_list(query, gallery, rows, title=title)
         picture.save(folder / f"ranked_list_res{depth}.png")
-        pictures.append(RankedListPicture(names[depth], picture, describe_ranked_lists(rows)))
+        pictures.append(
+            RankedListPicture(names[depth], picture, ranked_list.describe_ranked_lists(rows))
+        )
     (folder / "report.txt").write_text(report.to_text() + "\n", encoding="utf-8")
     (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
     page = folder / PAGE_NAME

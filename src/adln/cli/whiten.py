@@ -57,13 +57,7 @@ def whiten(
     layers: crops cost the same, and embeddings stay comparable with those in galleries. Judge it
     with `adln evaluate` on people that it was not fitted to.
     """
-    from adln.model.checkpoint import (
-        joined_data,
-        load_network,
-        read_provenance,
-        save_network,
-        stated_data,
-    )
+    from adln.model import checkpoint
     from adln.training import whitening
 
     if suffix_of(out) != ".safetensors":
@@ -71,7 +65,7 @@ def whiten(
     if not data_paths and not folders:
         raise click.UsageError("name people to fit to: --data or --unlabelled.")
     require_writable(out, raises=TrainingError)
-    network = load_network(network_path)
+    network = checkpoint.load_network(network_path)
     whitening.require_whitenable(network)
     own = network.architecture.exits
     if not set(exits) <= set(own):
@@ -93,13 +87,13 @@ def whiten(
     facts = {**asdict(strength), "crops": crops, "exits": sorted(exits or own)}
     if half:
         network.half()
-    data = joined_data(
-        stated_data(network_path),
+    data = checkpoint.joined_data(
+        checkpoint.stated_data(network_path),
         *(dataset.name for dataset in datasets),
         *names_of_pictures(unlabelled),
     )
-    provenance = {**read_provenance(network_path), "data": data, "whitening": facts}
-    save_network(out, network, provenance=provenance)
+    provenance = {**checkpoint.read_provenance(network_path), "data": data, "whitening": facts}
+    checkpoint.save_network(out, network, provenance=provenance)
     if as_json:
         print_json({"network": str(out), **facts}, indent=None)
     else:

@@ -73,10 +73,7 @@ class Cascade:
         batch_size: crops whose maps are kept at a time.
 
     Attributes:
-        shallow: the file for every crop; `deeper` are the others, in order.
         depths: depth of every crop, and depth of uncertain crops.
-        dim: length D of an embedding.
-        crop_size: height and width of input crops, in px.
 
     Raises:
         ModelFileError: a file cannot be opened, they do not belong together, or there is only one.

@@ -7,6 +7,7 @@ crop is optional, because on a device its cost is better spent on depth.
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,7 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class Unusable:
-    """A picture that could not be embedded.
-
-    Attributes:
-        index: its position among the given pictures.
-        name: its path, or "picture 17" if it is given as bytes or an array.
-        reason: why, in words, including the name.
-    """
+    """A picture that could not be embedded: which one, its path or "picture 17", and why."""
 
     index: int
     name: str
@@ -51,7 +46,6 @@ class EmbeddedPictures:
     Attributes:
         indices: (M,) int64, ascending: positions of the usable pictures among the given ones.
         embeddings: depth -> (M, D) float32 of unit length.
-        unusable: the N - M others.
     """
 
     indices: NDArray[np.int64]
@@ -60,10 +54,10 @@ class EmbeddedPictures:
 
 
 class OnnxEmbedder(Described):
-    """Embeds crops with an ONNX file of `adln export`.
+    """Embeds crops with an ONNX file of `adln export`. Thread-safe.
 
     Crops are distributed over the threads, each of which uses one core: this is faster than one
-    crop after the other on all cores. Thread-safe.
+    crop after the other on all cores.
 
     Args:
         path: the file.
@@ -71,10 +65,6 @@ class OnnxEmbedder(Described):
         threads: cores to use; all available to this process if left out.
         provider: onnxruntime's execution provider ("cpu", "cuda", ...); the CPU if left out.
         batch_size: most crops per thread and batch.
-
-    Attributes:
-        model: the open file.
-        verdict: result of the file's validation on this device.
 
     Raises:
         ModelFileError: see `adln.embedders.session.open_session`; or the file continues from
@@ -103,18 +93,16 @@ class OnnxEmbedder(Described):
                 f"{path}: this file continues from the map of stage {self.manifest.starts_after} "
                 "and takes no crops; name the shallower file that it belongs to."
             )
-        self.verdict = require_verdict([self.model], run_alone(self.model))
+        # The open files, shallowest first, and those of them that are run: see `ChainedEmbedder`.
+        self.models: tuple[OpenModel, ...] = (self.model,)
+        self._used: tuple[OpenModel, ...] = self.models
+        self.verdict = require_verdict(self.models, run_alone(self.model))
         self._flip = flip
         self._batch_size = batch_size
         self._threads = usable_cores() if threads is None else threads
         self._own = threading.local()
         # A single thread needs no pool: the caller's own does the work.
         self._pool = Workers(self._threads) if self._threads > 1 else None
-
-    @property
-    def models(self) -> tuple[OpenModel, ...]:
-        """The open files involved: this one."""
-        return (self.model,)
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) RGB uint8 of `crop_size`.
@@ -129,7 +117,7 @@ class OnnxEmbedder(Described):
         self.require_crops(crops)
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
-            return self._run(np.ascontiguousarray(crops[start:stop]))
+            return self._run(crops[start:stop])
 
         return self._by_depth(self._share_out(len(crops), work, None))
 
@@ -145,13 +133,17 @@ class OnnxEmbedder(Described):
         names = [*self.manifest.embedding_names, *self.manifest.handed_over]
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
-            return self._session_run(names, np.ascontiguousarray(crops[start:stop]))
+            answers: list[NDArray[np.float32]] = self.model.session.run(
+                names, {CROPS: np.ascontiguousarray(crops[start:stop])}
+            )
+            return answers
 
         # At least one run, so that empty arrays get their shapes.
         parts = self._share_out(len(crops), work, None) or [work(0, 0)]
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
-        embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
-        return embeddings, handovers(self.manifest, joined[len(self.depths) :])
+        count = len(self.manifest.depths)
+        embeddings = dict(zip(self.manifest.depths, joined[:count], strict=True))
+        return embeddings, handovers(self.manifest, joined[count:])
 
     def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
         """Only the maps of `embed_with_maps`."""
@@ -261,19 +253,36 @@ class OnnxEmbedder(Described):
         """Embeddings (B, D) of a batch, one array per depth."""
         if len(batch) == 0:
             return [np.empty((0, self.dim), dtype=np.float32) for _ in self.depths]
+        ahead = self._outputs(batch)
         if not self._flip:
-            return self._session_run(self.manifest.embedding_names, batch)
-        wanted = [name for depth in self.depths for name in self.manifest.output_names(depth)]
-        ahead = self._session_run(wanted, batch)
-        mirrored = self._session_run(wanted, flip(batch))
+            return [embedding for embedding, *_ in ahead]
         # Features as they left the batch norm are averaged: embedding times norm.
         return [
-            flip_average(ahead[at] * ahead[at + 1], mirrored[at] * mirrored[at + 1])
-            for at in range(0, len(wanted), 2)
+            flip_average(embedding * norm, other * other_norm)
+            for (embedding, norm), (other, other_norm) in zip(
+                ahead, self._outputs(flip(batch)), strict=True
+            )
         ]
 
-    def _session_run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[Any]:
-        answers: list[Any] = self.model.session.run(outputs, {CROPS: batch})
+    def _outputs(self, batch: NDArray[np.uint8]) -> list[list[NDArray[np.float32]]]:
+        """For each depth its embeddings (B, D) and, to flip, their norms (B, 1) before scaling."""
+        outputs_per_depth = 2 if self._flip else 1
+        found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
+        answers = []
+        for model, after in zip_longest(self._used, self._used[1:]):
+            manifest = model.manifest
+            names = [
+                name
+                for depth in manifest.depths
+                if depth in self.depths
+                for name in manifest.output_names(depth)[:outputs_per_depth]
+            ]
+            passed_on = list(after.manifest.input_names) if after is not None else []
+            feeds = {name: found[name] for name in manifest.input_names}
+            outputs = model.session.run(names + passed_on, feeds)
+            starts = range(0, len(names), outputs_per_depth)
+            answers += [outputs[start : start + outputs_per_depth] for start in starts]
+            found = dict(zip(passed_on, outputs[len(names) :], strict=True))
         return answers
 
     def _by_depth(self, parts: list[list[NDArray[np.float32]]]) -> dict[int, NDArray[np.float32]]:

@@ -75,9 +75,8 @@ class OpenForeign:
     """A foreign network that is ready to run.
 
     Attributes:
-        session: has the interface of an onnxruntime session of adln's own files.
         sha256: hex digest of the opened files.
-        runtime: name and version of the runtime.
+        runtime: name and version.
         size_px: height and width of its crops.
         dim: length of its embeddings.
         axes: lengths of what it gives for one crop, as it gives it.
@@ -160,10 +159,7 @@ def not_described(path: Path) -> ModelFileError:
 
 
 def network_sha256(path: Path) -> str:
-    """The digest by which galleries and feature files know a network.
-
-    It is that of its file, or, of a network of another make, that of its files and its pixel
-    format.
+    """The digest by which galleries and feature files know a network, of this or another make.
 
     Raises:
         ModelFileError: the file is missing or unreadable, or is not what is described beside it.
@@ -180,9 +176,34 @@ def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForei
         ModelFileError: the file is missing, cannot be run here, or does not have one input of crops
             and one row of numbers per crop as output.
     """
-    if suffix_of(path) == _OPENVINO:
-        return _start_openvino(path, form, threads)
-    return _start_onnx(path, form, threads)
+    start = _start_openvino if suffix_of(path) == _OPENVINO else _start_onnx
+    run, batch, sides, digest, runtime, unused = start(path, form, threads)
+    _require_layout(path, form, sides)
+    axes: tuple[int, ...] = ()
+
+    def run_once(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal axes
+        found = run(pixels)
+        axes = found.shape[1:]
+        return found
+
+    size = _size(sides, form)
+    crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
+    try:
+        once = ForeignSession(form, run_once, batch=batch)
+        (found,) = once.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
+    except Exception as error:
+        # Exceptions of runtimes have no common base except Exception.
+        raise ModelFileError(
+            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({_last_line(error)})."
+        ) from error
+    if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
+        raise ModelFileError(
+            f"{path}: expected one row of finite numbers for each crop, got shape {found.shape} or "
+            "values that are not finite. Is it a re-identification network without its classifier?"
+        )
+    session = ForeignSession(form, run, batch=batch)
+    return OpenForeign(session, digest, runtime, size, found.shape[1], axes, unused)
 
 
 def describe_foreign(
@@ -193,14 +214,10 @@ def describe_foreign(
     training_data: str,
     licence: str,
 ) -> Manifest:
-    """Write the description file beside a foreign network.
+    """Write the description file beside a foreign network, an .onnx or .xml.
 
-    Args:
-        path: .onnx or .xml.
-        form: its input format.
-        known: its `known_description`.
-        training_data: what the network was trained on; if "", what was said before.
-        licence: the licence; likewise.
+    What is left empty of training data and licence stays as it was said before, in what is `known`
+    (see `known_description`).
 
     Raises:
         ModelFileError: see `start_foreign`; or the description file cannot be written.
@@ -269,7 +286,11 @@ def _content(path: Path) -> bytes:
     return path.read_bytes() + weights
 
 
-def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
+# How to run it, its batch if it has one, shape of its input, digest, runtime, other outputs.
+_Started = tuple[Run, int | None, Sequence[Any], str, tuple[str, str], tuple[str, ...]]
+
+
+def _start_onnx(path: Path, _: PixelForm, threads: int) -> _Started:
     from adln.embedders.session import read_model_file, start_session
 
     content = read_model_file(path)
@@ -295,10 +316,10 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
     runtime = ("onnxruntime", str(onnxruntime.__version__))
     digest = hashlib.sha256(content).hexdigest()
     unused = tuple(one.name for one in outputs[1:])
-    return _tried(path, form, run, fixed, digest, runtime, inputs[0].shape, unused)
+    return run, fixed, inputs[0].shape, digest, runtime, unused
 
 
-def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
+def _start_openvino(path: Path, form: PixelForm, threads: int) -> _Started:
     weights = beside(path, ".bin")
     for file in (path, weights):
         require_regular(file, raises=ModelFileError, expected="an OpenVINO file (.xml and .bin)")
@@ -338,46 +359,7 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
     digest = hashlib.sha256(content).hexdigest()
     runtime = ("openvino", str(openvino.__version__))
     unused = tuple(one.get_any_name() for one in model.outputs[1:])
-    return _tried(path, form, run, None, digest, runtime, sides, unused)
-
-
-def _tried(
-    path: Path,
-    form: PixelForm,
-    run: Run,
-    batch: int | None,
-    digest: str,
-    runtime: tuple[str, str],
-    sides: Sequence[Any],
-    unused: tuple[str, ...],
-) -> OpenForeign:
-    """Run it once and check the output."""
-    _require_layout(path, form, sides)
-    axes: tuple[int, ...] = ()
-
-    def run_once(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        nonlocal axes
-        found = run(pixels)
-        axes = found.shape[1:]
-        return found
-
-    size = _size(sides, form)
-    crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
-    try:
-        once = ForeignSession(form, run_once, batch=batch)
-        (found,) = once.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
-    except Exception as error:
-        # Exceptions of runtimes have no common base except Exception.
-        raise ModelFileError(
-            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({_last_line(error)})."
-        ) from error
-    if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
-        raise ModelFileError(
-            f"{path}: expected one row of finite numbers for each crop, got shape {found.shape} or "
-            "values that are not finite. Is it a re-identification network without its classifier?"
-        )
-    session = ForeignSession(form, run, batch=batch)
-    return OpenForeign(session, digest, runtime, size, found.shape[1], axes, unused)
+    return run, None, sides, digest, runtime, unused
 
 
 def _require_steady(path: Path, opened: OpenForeign) -> None:
@@ -391,7 +373,7 @@ def _require_steady(path: Path, opened: OpenForeign) -> None:
     try:
         together, alone = embed(crops), np.concatenate([embed(crops[:1]), embed(crops[1:2])])
     except Exception as error:
-        # See `_tried`.
+        # See `start_foreign`.
         raise ModelFileError(
             f"{path}: cannot embed several crops at a time ({_last_line(error)}). Export it with a "
             "batch of any size, or of 1."

@@ -15,8 +15,8 @@ class Handover:
     """Input of a deeper file, for N crops.
 
     Attributes:
-        arrays: name -> (N, ...): the map of a stage in the files' data type and, if embeddings of
-            exits are summed, their sum so far.
+        arrays: name -> (N, ...): a stage's map in the files' type; if exits are summed, their sum,
+            too.
     """
 
     arrays: dict[str, NDArray[Any]]

@@ -72,11 +72,9 @@ def write_probe(depths: Sequence[int], expected: Answers, found: Answers) -> Pro
 
 
 def find_verdict(models: Sequence["OpenModel"], run: Run) -> Verdict:
-    """Validate the last of files, or look up an earlier result.
+    """Validate the last of some files, shallowest first, or look up an earlier result.
 
-    Args:
-        models: the files involved, shallowest first.
-        run: embeds crops at the depths of the last.
+    `run` embeds crops at the depths of the last.
     """
     manifest = models[-1].manifest
     if manifest.probe is None:

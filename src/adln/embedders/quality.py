@@ -23,10 +23,7 @@ _SHIPPED: dict[Quality, tuple[str, ...]] = {
 
 
 def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
-    """The network files used for a quality.
-
-    The default network alone stands for both shipped ones; other files are used as they are.
-    """
+    """The network files used for a quality; the default network stands for both shipped ones."""
     return _SHIPPED[quality] if tuple(files) == (DEFAULT,) else tuple(files)
 
 

@@ -65,11 +65,7 @@ def usable_cores() -> int:
 
 
 def require_threads(threads: object) -> None:
-    """Refuse what is no number of cores.
-
-    Raises:
-        SettingsError: it is not an integer, or below one.
-    """
+    """Raise a `SettingsError` about what is no number of cores."""
     if not isinstance(threads, int | np.integer):
         raise SettingsError(f"threads must be an integer, got {threads!r}.")
     if threads < 1:
@@ -140,13 +136,8 @@ def start_session(
 ) -> Any:
     """Start onnxruntime for any ONNX file; see `open_session`, also for errors.
 
-    Args:
-        path: the file.
-        threads: cores for one run.
-        provider: execution provider; the CPU if left out.
-        content: content of the file, if already read. Must be None for a file with weights in
-            external files.
-        expected: what the file should be, with an article, for messages.
+    Messages say what was `expected`, with an article. `content` is that of the file, if it was read
+    already; it must be None for a file with weights in external files.
     """
     require_threads(threads)
     require_regular(path, raises=ModelFileError, expected=expected)
