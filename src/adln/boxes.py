@@ -100,23 +100,15 @@ def areas(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
     return size[..., 0] * size[..., 1]
 
 
-def shared_areas(
-    a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    """Area (N, M) in px² that each box of a (N, 4) shares with each box of b (M, 4)."""
-    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
-    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
-    size: NDArray[np.floating] = np.maximum(end - start, 0)
-    return size[..., 0] * size[..., 1]
-
-
 def iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
     """Intersection over union of each box of a (N, 4) with each of b (M, 4).
 
     Returns:
         (N, M) in 0..1; two boxes without area have 0.
     """
-    shared = shared_areas(a_xyxy, b_xyxy)
+    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
+    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
+    shared = areas(np.concatenate([start, end], axis=-1))
     union = areas(a_xyxy)[:, np.newaxis] + areas(b_xyxy)[np.newaxis, :] - shared
     overlap: NDArray[np.floating] = np.divide(
         shared, union, out=np.zeros_like(shared), where=union > 0

@@ -1,7 +1,6 @@
 """All errors that adln raises on purpose.
 
-Each message says what was expected, what was received and what to do, so that a program can catch
-:class:`AdlnError` and show its text to users unchanged.
+Each message says what was expected, what was received and what to do, for users to read unchanged.
 """
 
 from importlib import import_module

@@ -1,7 +1,4 @@
-"""Feature files: embeddings with the paths of their pictures and the network that made them.
-
-They pass the test features of Sec. III.B from `adln embed` to searching and comparing.
-"""
+"""Feature files of `adln embed`: embeddings with their pictures and their network."""
 
 import json
 from collections.abc import Mapping

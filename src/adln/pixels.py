@@ -1,7 +1,4 @@
-"""Formats of the pixels that foreign networks take.
-
-Common ground of those that run such a network and those that train in its space.
-"""
+"""Formats of the pixels that foreign networks take, to run them or train in their space."""
 
 import hashlib
 import json

@@ -1,8 +1,8 @@
 """Draws crops by which a device is tried: the same bytes on every machine and in every release.
 
 Made of whole numbers and SHA-256 only, because random generators and floating point may change.
-They look a little like people (Sec. III.A's crops): a head, a trunk and legs before a background,
-with folds and noise; every second one in harsh light, which drives int8 arithmetic to its limits.
+They look a little like people; every second one in harsh light, which drives int8 arithmetic to its
+limits.
 """
 
 import hashlib

@@ -1,8 +1,4 @@
-"""Settings as frozen dataclasses, read strictly from TOML.
-
-An unknown key or a value of the wrong type is an error that names file and key, so that a typing
-mistake never silently leaves the default.
-"""
+"""Settings as frozen dataclasses, read strictly from TOML: unknown keys are errors."""
 
 import json
 import tomllib

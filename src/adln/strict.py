@@ -1,6 +1,6 @@
 """Reads JSON strictly: nothing is converted, left out or made up.
 
-For files that a device reads, which need not have pydantic; settings are read by `adln.settings`.
+For files that a device reads, which need not have pydantic; see `adln.settings` for settings.
 """
 
 import json

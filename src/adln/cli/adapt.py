@@ -15,7 +15,7 @@ from adln.errors import EvaluationError
 from adln.evaluation.calibrating import calibrate, track_material
 from adln.gallery.adapting import space_name
 from adln.gallery.interface import Gallery
-from adln.gallery.records import ModelKey, StoredSighting
+from adln.gallery.records import StoredSighting
 from adln.gallery.spaces import group_by_space
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.adaptation import TrackedCrops
@@ -71,7 +71,8 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             mine = [record for record in records if record.model in models]
             crops = tracked_crops(mine, models[0].dim, gallery.carried(mine))
             size = f"{len(mine):,} sightings of {len(set(crops.track_numbers())):,} tracks"
-            click.echo(f"{_depths(models)}: {size}")
+            called = " and ".join(sorted({model.depth_name for model in models}))
+            click.echo(f"{called}: {size}")
             decision = decide(crops, space=space_name(models[0]), fitted_on=size)
             calibration, meaning = _calibration(decision)
             click.echo(decision_text(decision) + meaning)
@@ -155,7 +156,3 @@ def _recognised(decision: GateDecision) -> tuple[float, float] | None:
     method = decision.adaptation.method
     reached = [one.recognised for one in decision.comparisons if one.method == method]
     return (decision.recognised_before, reached[-1]) if reached else None
-
-
-def _depths(models: list[ModelKey]) -> str:
-    return " and ".join(sorted({model.depth_name for model in models}))

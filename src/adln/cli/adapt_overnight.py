@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -84,18 +84,12 @@ def adapt_overnight(
     minutes: float | None,
     depth: int,
     work: Path | None,
-    collect: float,
-    detector: Path | None,
     keep_crops: bool,
     new_space: bool,
     pictures: bool,
-    yes: bool,
-    opened_detector: Detector | None = None,
+    **harvesting: Any,
 ) -> None:
-    """Harvest, learn, judge, write; see `adapt`, whose options these are.
-
-    `collect` is in seconds, and `opened_detector` takes the place of a file.
-    """
+    """Harvest, learn, judge, write; see `adapt`, whose options these are, with times in seconds."""
     _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
     if suffix_of(out) != ".onnx":
         raise SettingsError(f"{out}: the name of the network must end in .onnx.")
@@ -126,8 +120,9 @@ def adapt_overnight(
     crops_folder = request.work / "crops"
     past = past_outcome(request)
     if past is not None:
-        if not _page_of(out).exists():
-            write_page(_page_of(out), past.facts)
+        page = out.with_suffix(".html")
+        if not page.exists():
+            write_page(page, past.facts)
         _clear(crops_folder, keep=keep_crops)
         mention(f"finished before: {past.reason}. Name another --work to start over.")
         return
@@ -135,15 +130,7 @@ def adapt_overnight(
     require_writable(out, raises=SettingsError)
     require_same_space(request)
     with _alone_in(request.work):
-        crops = _crops(
-            places,
-            crops_folder,
-            collect_s=collect,
-            detector=detector,
-            yes=yes,
-            keep=keep_crops,
-            opened=opened_detector,
-        )
+        crops = _crops(places, crops_folder, keep=keep_crops, **harvesting)
         outcome = _train(request, crops, crops_folder, keep=keep_crops)
         if not outcome.finished:
             mention(
@@ -183,11 +170,11 @@ def _crops(
     places: Sequence[str],
     target: Path,
     *,
-    collect_s: float,
+    keep: bool,
+    collect: float,
     detector: Path | None,
     yes: bool,
-    keep: bool,
-    opened: Detector | None,
+    opened_detector: Detector | None = None,
 ) -> SiteCrops:
     """The crops in folders, and those harvested from cameras and recordings."""
     folders = [Path(place) for place in places if has_tracks(Path(place))]
@@ -202,7 +189,7 @@ def _crops(
         from adln.pipeline.plain_watch import settings_of
 
         settings, base = settings_of(sources, gallery=target, detector=detector)
-        if opened is None and not settings.detector.boxes and not settings.detector.model:
+        if opened_detector is None and not settings.detector.boxes and not settings.detector.model:
             have_detector(yes=yes)
         mention(
             f"This stores pictures of people, cut out of {len(settings.cameras)} camera(s) or "
@@ -217,8 +204,8 @@ def _crops(
             settings,
             base,
             target,
-            detector=opened,
-            should_stop=lambda: time.monotonic() - begun > collect_s,
+            detector=opened_detector,
+            should_stop=lambda: time.monotonic() - begun > collect,
             on_progress=lambda frames, tracks: live.renew(
                 f"harvesting: {frames:,} frames, {tracks:,} tracks, "
                 f"{clock(time.monotonic() - begun)}"
@@ -259,8 +246,8 @@ def _report(
     assert compared is not None
     assert judging is not None
     tracks = most_gained(compared, [crops.paths[at] for at in judging]) if pictures else []
-    place = _page_of(request.out)
-    write_page(place, outcome.facts, tracks)
+    page = request.out.with_suffix(".html")
+    write_page(page, outcome.facts, tracks)
     mention(
         f"true pairs recognised at {compared.rate:.1%} false ones: "
         f"{compared.recognised_before:.1%} before, {compared.recognised:.1%} after "
@@ -276,11 +263,7 @@ def _report(
         mention(f"next: adln networks use {request.out} --name site{carries}")
     else:
         mention(f"no new network: {outcome.reason}; {request.network} stays in use")
-    mention(f"report: {place}")
-
-
-def _page_of(out: Path) -> Path:
-    return out.with_suffix(".html")
+    mention(f"report: {page}")
 
 
 def _clear(folder: Path, *, keep: bool) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -59,9 +58,7 @@ def named_accuracy(text: str) -> tuple[str, float]:
     metavar="NAME=mAP",
     help="mAP in percent of a network that does not carry its own, e.g. osnet=70.1.",
 )
-@options.file(
-    "--picture", "picture_path", help="Draw accuracy against latency into this file (.png)."
-)
+@options.file("--picture", help="Draw accuracy against latency into this file (.png).")
 @options.as_json
 def bench(
     networks: tuple[Path, ...],
@@ -69,7 +66,7 @@ def bench(
     threads: int,
     rounds: int,
     accuracies: tuple[tuple[str, float], ...],
-    picture_path: Path | None,
+    picture: Path | None,
     as_json: bool,
 ) -> None:
     """Measure speed, memory and start of networks on this machine.
@@ -77,8 +74,8 @@ def bench(
     All networks run in one process, in rounds of random order, so that their ratios can be
     trusted even if other work disturbs the milliseconds.
     """
-    if picture_path is not None:
-        require_writable(picture_path, raises=SettingsError)
+    if picture is not None:
+        require_writable(picture, raises=SettingsError)
 
     def open_network(path: Path) -> Candidate:
         path = find_network(path)
@@ -99,11 +96,14 @@ def bench(
     with counting(steps, "measuring", quiet=as_json) as on_progress:
         report = run_benchmark(candidates, threads=threads, rounds=rounds, on_progress=on_progress)
     if as_json:
-        print_json(_as_json(report, given))
+        content = asdict(report)
+        for row, facts in zip(report.rows, content["rows"], strict=True):
+            facts["mean_ap_percent"] = _mean_ap(row, given)
+        print_json(content)
     else:
         click.echo(_as_text(report, given))
-    if picture_path is not None:
-        _draw(report, given, picture_path)
+    if picture is not None:
+        _draw(report, given, picture)
 
 
 def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
@@ -112,13 +112,6 @@ def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
         return given[row.name]
     measured = best_accuracy(row.accuracy)
     return None if measured is None else 100 * measured.mean_ap
-
-
-def _as_json(report: BenchReport, given: dict[str, float]) -> dict[str, Any]:
-    content = asdict(report)
-    for row, content_row in zip(report.rows, content["rows"], strict=True):
-        content_row["mean_ap_percent"] = _mean_ap(row, given)
-    return content
 
 
 def _as_text(report: BenchReport, given: dict[str, float]) -> str:

@@ -40,26 +40,22 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @options.path_argument("network")
 @options.path(
     "--data",
-    "data_path",
     help="Folder or CSV of a data set whose persons the network was not trained on.",
 )
 @options.layout
 @options.path(
     "--deeper",
-    "deeper_paths",
     multiple=True,
     help="With --data: the next file of a split export, going on from NETWORK; repeatable.",
 )
 @options.path(
     "--against",
-    "against_paths",
     multiple=True,
     help="With --data: a file whose embeddings NETWORK's will be compared with, too; repeatable.",
 )
-@options.path("--features", "features_path", help="Instead of --data: file of `adln embed`.")
+@options.path("--features", help="Instead of --data: file of `adln embed`.")
 @options.path(
     "--gallery",
-    "gallery_path",
     help="Instead of --data: a gallery, with those of its tracks that NETWORK has embedded.",
 )
 @options.path(
@@ -106,12 +102,12 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @options.as_json
 def calibrate(
     network: Path,
-    data_path: Path | None,
+    data: Path | None,
     layout: str,
-    deeper_paths: tuple[Path, ...],
-    against_paths: tuple[Path, ...],
-    features_path: Path | None,
-    gallery_path: Path | None,
+    deeper: tuple[Path, ...],
+    against: tuple[Path, ...],
+    features: Path | None,
+    gallery: Path | None,
     table: Path | None,
     depths: tuple[int, ...],
     flip: bool,
@@ -132,37 +128,35 @@ def calibrate(
     gallery of the other. Those of a split export need all its files (--deeper); each file gets a
     calibration of the queries at its depth.
     """
-    if sum(place is not None for place in (data_path, features_path, gallery_path)) != 1:
+    if sum(place is not None for place in (data, features, gallery)) != 1:
         raise SettingsError("Give one of --data, --features and --gallery to calibrate with.")
-    if data_path is None and (deeper_paths or against_paths):
+    if data is None and (deeper or against):
         raise SettingsError("--deeper and --against need pictures: give --data.")
-    if gallery_path is not None and flip:
+    if gallery is not None and flip:
         raise SettingsError("--flip: a gallery does not say how its embeddings were made.")
-    paths = [find_network(path) for path in (network, *deeper_paths)]
+    paths = [find_network(path) for path in (network, *deeper)]
     if out is not None and len(paths) > 1:
         raise SettingsError("--out names one file, but each file of a split export gets its own.")
     for path in paths:
         if path.exists():  # what is missing is named by who reads it
             own = calibration_path(path, model_sha256=network_sha256(path))
             require_writable(out or own, raises=SettingsError)
-    if data_path is not None:
+    if data is not None:
         found = calibration_sources.judge_dataset(
-            *_opened(paths, against_paths, tuple(sorted(set(depths))), flip=flip),
-            open_dataset(data_path, layout),
+            *_opened(paths, against, tuple(sorted(set(depths))), flip=flip),
+            open_dataset(data, layout),
             match_rate=rates["match_rate"],
             flip=flip,
             batch_size=batch_size,
             progress=lambda pictures: counting(pictures, "embedding", quiet=as_json),
         )
-    elif gallery_path is not None:
-        found = [_from_gallery(paths[0], gallery_path, depths, gap_s=gap_s)]
+    elif gallery is not None:
+        found = [_from_gallery(paths[0], gallery, depths, gap_s=gap_s)]
     else:
-        assert features_path is not None
+        assert features is not None
         digest = network_sha256(paths[0])
         found = [
-            calibration_sources.judge_features(
-                paths[0], digest, features_path, table=table, gap_s=gap_s
-            )
+            calibration_sources.judge_features(paths[0], digest, features, table=table, gap_s=gap_s)
         ]
     contents = []
     for judged in found:
@@ -224,13 +218,13 @@ def _store(
 
 
 def _opened(
-    paths: list[Path], against_paths: tuple[Path, ...], depths: tuple[int, ...], *, flip: bool
+    paths: list[Path], against: tuple[Path, ...], depths: tuple[int, ...], *, flip: bool
 ) -> tuple[calibration_sources.OpenedNetwork, list[calibration_sources.OpenedNetwork]]:
     """The network to calibrate, and those that it will be compared with."""
     if is_exported(paths[0]):
-        others = [_open_files([find_network(path)], (), flip=flip) for path in against_paths]
+        others = [_open_files([find_network(path)], (), flip=flip) for path in against]
         return _open_files(paths, depths, flip=flip), others
-    if len(paths) > 1 or against_paths:
+    if len(paths) > 1 or against:
         raise SettingsError("--deeper and --against are for files of `adln export`.")
     embedder, _, _ = open_trained(paths[0], depths, device="auto", flip=flip, bf16=False)
     spaces = dict.fromkeys(embedder.depths, "")

@@ -1,11 +1,7 @@
-"""``adln data``: check a data set, or draw one.
-
-Puts the data sets of Sec. III.A before a person's eyes.
-"""
+"""`adln data`: check a data set of Sec. III.A, or draw one."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -51,7 +47,8 @@ def check(
     corrupt = _find_corrupt(dataset, workers) if decode else None
     report = inspect_dataset(dataset, corrupt=corrupt)
     if as_json:
-        print_json(_as_json(report, dataset.notice))
+        facts = {**asdict(report), "root": str(report.root), "notice": dataset.notice}
+        print_json({"is_fine": report.is_fine, **facts})
     else:
         click.echo(_as_text(report, dataset.notice))
     context.exit(0 if report.is_fine else 1)
@@ -109,12 +106,6 @@ def _find_corrupt(dataset: ReidDataset, workers: int) -> tuple[str, ...]:
     paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
     with counting(len(paths), "Decoding") as on_progress:
         return find_corrupt(paths, workers=workers, on_progress=on_progress)
-
-
-def _as_json(report: DatasetReport, notice: str) -> dict[str, Any]:
-    content = asdict(report)
-    content["root"] = str(report.root)
-    return {"is_fine": report.is_fine, **content, "notice": notice}
 
 
 def _as_text(report: DatasetReport, notice: str) -> str:

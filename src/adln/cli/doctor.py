@@ -62,27 +62,23 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             gallery_folder=Path(work) / "examined",
             on_progress=Counting("finding and following people"),
         )
-        click.echo("\n".join(_people(found)))
+        click.echo(
+            f"RECORDING\n  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks "
+            f"with usable crops, {found.without_crop} without; at most {found.most_together} "
+            "people at once."
+        )
         click.echo("\n".join(_separation(found)))
         depth = settings.network.depth or max(found.depths)
         if found.depths[depth].is_enough:
             thresholds = thresholds_of(found, depth)
-            click.echo("\nTHRESHOLDS")
-            called = found.depth_names[depth]
-            click.echo(f"  For {called} and {found.tracks} people. Put this into the settings:\n")
-            click.echo(f"  [thresholds]\n  match = {thresholds.match}")
-            click.echo(f"  candidate = {thresholds.candidate}")
+            click.echo(
+                f"\nTHRESHOLDS\n  For {found.depth_names[depth]} and {found.tracks} people. Put "
+                f"this into the settings:\n\n  [thresholds]\n  match = {thresholds.match}\n"
+                f"  candidate = {thresholds.candidate}"
+            )
             settings = replace(settings, thresholds=thresholds)
         click.echo("\n".join(_effect(settings, folder, Path(work), found.detector)))
         click.echo("\n".join(_device(found)))
-
-
-def _people(found: Examination) -> list[str]:
-    return [
-        "RECORDING",
-        f"  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks with usable crops, "
-        f"{found.without_crop} without; at most {found.most_together} people at once.",
-    ]
 
 
 def _separation(found: Examination) -> list[str]:
@@ -171,16 +167,13 @@ def _device(found: Examination) -> list[str]:
         f"  The network's answers: {found.verdict}.",
         f"  ms a frame: {total:.1f} ({stages}); a crop: {crops}.",
     ]
-    if not found.video_s > 0:
-        return [
-            *lines,
-            "  One moment does not tell how many frames a second there are to keep up with. "
-            f"Most goes into: {slowest}.",
-        ]
-    rate = found.frames / found.video_s
-    in_time = "in" if rate * total < 1000 else "NOT in"
-    return [
-        *lines,
-        f"  The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work a "
-        f"second: {in_time} real time. Most goes into: {slowest}.",
-    ]
+    if found.video_s > 0:
+        rate = found.frames / found.video_s
+        in_time = "in" if rate * total < 1000 else "NOT in"
+        pace = (
+            f"The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work "
+            f"a second: {in_time} real time"
+        )
+    else:
+        pace = "One moment does not tell how many frames a second there are to keep up with"
+    return [*lines, f"  {pace}. Most goes into: {slowest}."]

@@ -36,7 +36,6 @@ _CROPS_AT_ONCE = 256
 @options.network()
 @options.file(
     "--out",
-    "out_path",
     required=True,
     help="Feature file to write: .npz, or .parquet (needs pyarrow).",
 )
@@ -60,11 +59,11 @@ _CROPS_AT_ONCE = 256
 @click.option(
     "--provider", help="Execution provider of onnxruntime: cpu, cuda, ...  [default: cpu]"
 )
-@options.flag("--quiet", help="Show no progress bar.")
+@options.quiet
 def embed(
     sources: tuple[Path, ...],
     network: Path,
-    out_path: Path,
+    out: Path,
     boxes_path: Path | None,
     camera: str | None,
     depth: int | None,
@@ -81,7 +80,7 @@ def embed(
     left out. With --boxes, the people in one video instead, with camera, time and track.
     """
     # What could fail at the end is checked before the work.
-    require_writable_format(out_path)
+    require_writable_format(out)
     embedder = OnnxEmbedder(
         network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
     )
@@ -117,10 +116,10 @@ def embed(
         ),
         columns=found.columns,
     )
-    write_features(features, out_path)
+    write_features(features, out)
     left_out = f", {len(found.problems):,} left out" if found.problems else ""
     click.echo(
-        f"{out_path}: {many(len(features.paths), 'picture')}{left_out}, "
+        f"{out}: {many(len(features.paths), 'picture')}{left_out}, "
         f"{manifest.dim} numbers each, {manifest.depth_name(chosen)} {manifest.precision}"
     )
 

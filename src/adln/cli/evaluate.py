@@ -37,7 +37,6 @@ from adln.features import SUFFIXES, read_features
 @options.path_argument("networks", metavar="NETWORK...", nargs=-1, required=True)
 @options.path(
     "--data",
-    "data_paths",
     required=True,
     multiple=True,
     help="Folder or CSV of a data set; may be repeated, e.g. for unseen people beside seen ones.",
@@ -86,7 +85,7 @@ from adln.features import SUFFIXES, read_features
 )
 def evaluate(
     networks: tuple[Path, ...],
-    data_paths: tuple[Path, ...],
+    data: tuple[Path, ...],
     layout: str,
     seen_names: tuple[str, ...],
     depths: tuple[int, ...],
@@ -112,7 +111,7 @@ def evaluate(
     """
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)
-    datasets = [open_dataset(path, layout) for path in data_paths]
+    datasets = [open_dataset(path, layout) for path in data]
     titles = _titles(datasets)
     wanted = tuple(sorted(set(depths)))
     subject = _open(networks, wanted, device=device, flip=flip, bf16=bf16)

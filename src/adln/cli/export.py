@@ -51,7 +51,6 @@ def some_depths(text: str) -> tuple[int, ...]:
 )
 @options.path(
     "--data",
-    "data_path",
     help="Data set on which Rank-1 and mAP of file and network are compared too.",
 )
 @options.layout
@@ -63,7 +62,7 @@ def some_depths(text: str) -> tuple[int, ...]:
 @click.option("--licence", default="", help="Terms of weights and data, kept in the file.")
 @options.flag("--json", "as_json", help="Print the manifests as JSON for a program.")
 def export(
-    network: Path, out: Path, data_path: Path | None, layout: str, as_json: bool, **how: Any
+    network: Path, out: Path, data: Path | None, layout: str, as_json: bool, **how: Any
 ) -> None:
     """Write NETWORK, cut at a depth, as a file for a device without torch.
 
@@ -73,7 +72,7 @@ def export(
     from adln.export.exporting import export_network
 
     require_writable(out, raises=ExportError)
-    dataset = open_dataset(data_path, layout) if data_path is not None else None
+    dataset = open_dataset(data, layout) if data is not None else None
     # Both the network and the file embed them.
     pictures = 2 * (len(dataset.query) + len(dataset.gallery)) if dataset is not None else 0
     with counting(pictures, "embedding", quiet=as_json or dataset is None) as on_progress:

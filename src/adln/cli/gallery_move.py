@@ -22,27 +22,25 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 @gallery.command()
 @click.argument("source")
 @click.argument("target")
-@options.file(
-    "--ids", "ids_path", help="Write old and new numbers of sightings into this CSV file."
-)
-@options.flag("--quiet", help="Show no progress bar.")
-def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
+@options.file("--ids", help="Write old and new numbers of sightings into this CSV file.")
+@options.quiet
+def move(source: str, target: str, ids: Path | None, quiet: bool) -> None:
     """Copy the gallery SOURCE to the empty TARGET and verify that both answer alike.
 
     Each is a folder, or an address such as http://localhost:19530/shop on a Milvus server. SOURCE
     is left as it is.
     """
-    if ids_path is not None:
-        require_writable(ids_path, raises=GalleryError)
+    if ids is not None:
+        require_writable(ids, raises=GalleryError)
     with (
         open_place(source) as old,
         open_place(target, create=True) as new,
         counting(old.count(), "moving", quiet=quiet) as on_progress,
     ):
         moved = move_gallery(old, new, on_progress=on_progress)
-    if ids_path is not None:
+    if ids is not None:
         lines = [f"{old_id},{new_id}" for old_id, new_id in moved.sighting_ids.items()]
-        with atomic_write(ids_path, raises=GalleryError) as file:
+        with atomic_write(ids, raises=GalleryError) as file:
             file.write(("\n".join(["old,new", *lines]) + "\n").encode())
     click.echo(
         f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
@@ -62,7 +60,7 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
 @click.option(
     "--depth", type=click.IntRange(1, 4), help="Depth of the network; default: its deepest."
 )
-@options.flag("--quiet", help="Show no progress bar.")
+@options.quiet
 def renew(source: str, target: str, network: Path, depth: int | None, quiet: bool) -> None:
     """Copy the gallery SOURCE to the empty TARGET, its kept pictures embedded by another network.
 

@@ -18,8 +18,6 @@ from adln.gallery.records import Filter
 from adln.gallery.retention import DAY_S, apply_retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 
-_UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-
 
 @gallery.command()
 @options.folder
@@ -62,10 +60,11 @@ def retention(
             now_s = time.time()
             tidied = apply_retention(opened, rules, now_s=now_s)
             opened.compact_if_worthwhile()
+            people = many(tidied.people, "person", "people")
             click.echo(
                 f"erased: {tidied.expired:,} too old, {tidied.surplus_templates:,} surplus of "
                 f"people, {tidied.surplus_unnamed:,} unassigned surplus; {opened.count():,} left"
-                + (f"; {_people_left(tidied.people)}" if tidied.people else "")
+                + (f"; of {people} without a name nothing is left" if tidied.people else "")
             )
             if later := opened.count(Filter(from_s=now_s + DAY_S)):
                 warn(
@@ -74,11 +73,6 @@ def retention(
                     "now, erase them with `adln gallery delete`.",
                     err=False,
                 )
-
-
-def _people_left(count: int) -> str:
-    """Of how many people nothing is left, in words."""
-    return f"of {count:,} {'person' if count == 1 else 'people'} without a name nothing is left"
 
 
 def _keep(text: str) -> float | None:
@@ -90,7 +84,7 @@ def _keep(text: str) -> float | None:
     except click.BadParameter:
         keep_s = 0.0
     if keep_s == 0:
-        raise SettingsError(f'{text!r} is not a options.duration; write 30d, 12h, 90m, or "ever".')
+        raise SettingsError(f'{text!r} is not a duration; write 30d, 12h, 90m, or "ever".')
     return keep_s
 
 
@@ -135,7 +129,5 @@ def rules_in_words(retention: Any) -> list[str]:
 
 
 def _span(seconds: float) -> str:
-    for unit, length_s in _UNITS_S.items():
-        if seconds >= length_s:
-            return f"{seconds / length_s:g} {unit}"
-    return f"{seconds:g} s"
+    unit = next((one for one in "dhm" if seconds >= options.UNITS_S[one]), "s")
+    return f"{seconds / options.UNITS_S[unit]:g} {unit}"

@@ -46,17 +46,12 @@ quality = click.option(
 )
 as_json = flag("--json", "as_json", help="Print JSON for a program.")
 quiet = flag("--quiet", help="Show no progress bar.")
-half = flag("--half", help="Store in fp16: half the size.")
 device = shown(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     help="Where to compute.",
 )
-cameras = click.option(
-    "--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable."
-)
-from_time = click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
 
 
 class NetworkOption(click.Option):

@@ -18,11 +18,7 @@ _NAMED = 20
 
 @contextmanager
 def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal while the block runs.
-
-    Yields:
-        A function to be told how many pictures were finished since its last call.
-    """
+    """Show a bar while the block runs; yields what is to be told of pictures just finished."""
     if quiet:
         yield lambda _: None
         return
@@ -56,9 +52,7 @@ def tell_left_out(problems: Sequence[str]) -> None:
 class RenewedLine:
     """A line on standard error that is renewed on a terminal, and printed now and then elsewhere.
 
-    Args:
-        plain_every_s: seconds between two lines where there is no terminal; infinite for none but
-            the last.
+    Where there is no terminal, `plain_every_s` is infinite for the last line only.
     """
 
     def __init__(self, plain_every_s: float = 10.0) -> None:

@@ -14,18 +14,13 @@ ANSWERS_SHOWN = 10
 
 
 def write_report(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Path:
-    """Write report.html, report.txt, report.json and ranked_list_res1.png and so on.
-
-    Args:
-        folder: made if it is missing.
-        report: the numbers.
-        evaluation: what they were made of; its pictures are read again.
+    """Write report.html, report.txt, report.json and ranked_list_res1.png and so on into a folder.
 
     Returns:
         The page.
 
     Raises:
-        EvaluationError: The folder cannot be written.
+        EvaluationError: the folder cannot be written.
     """
     try:
         return _write(folder, report, evaluation)

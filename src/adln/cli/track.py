@@ -18,7 +18,6 @@ from adln.embedders.shipped import TRACKING, find_network
 @options.file_argument("det")
 @options.file(
     "--out",
-    "out_path",
     required=True,
     help="Result to write; boxes that belong to no track are left out.",
 )
@@ -35,7 +34,7 @@ from adln.embedders.shipped import TRACKING, find_network
 @options.flag("--motion-only", help="No appearance; pictures compensate the camera.")
 def track(
     det: Path,
-    out_path: Path,
+    out: Path,
     fps: float,
     pictures: Path | None,
     network: Path,
@@ -56,9 +55,9 @@ def track(
     if pictures is not None:
         frame = numbered_frames(open_source(str(pictures), "sequence", fps=fps))
     followed = follow_mot(found, tracker, frame=frame)
-    write_mot(out_path, followed)
+    write_mot(out, followed)
     people = len(set(followed.ids.tolist()))
     click.echo(
-        f"{out_path}: {many(people, 'person', 'people')} in {len(followed)} of {len(found)} boxes; "
+        f"{out}: {many(people, 'person', 'people')} in {len(followed)} of {len(found)} boxes; "
         f"{many(tracker.embeddings_made, 'box', 'boxes')} embedded"
     )

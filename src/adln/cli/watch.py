@@ -176,7 +176,7 @@ def run_watch(
         quiet: show only warnings and errors.
         written: what was written before, for the summary.
         detector: in place of the one of the settings.
-        on_progress: called with the progress after each round.
+        on_progress: called after each round.
 
     Returns:
         The final figures, as plain values.

@@ -18,13 +18,9 @@ def summary_lines(
     names: Mapping[int, str | None],
     written: Sequence[tuple[str, Path]],
 ) -> list[str]:
-    """The summary, line by line.
+    """What is said at the end, line by line.
 
-    Args:
-        progress: where the watch stood at the end.
-        timeline: who was where and when.
-        names: person -> name, where somebody has given one.
-        written: what was written, and where.
+    `names` are those that somebody has given to people, `written` is what was written, and where.
     """
     people = timeline.by_person()
     unknown = sum(visit.person_id is None for visit in timeline.visits)

@@ -1,8 +1,7 @@
 """Searches with the shallow embedding of each crop, and with a deep one if that is uncertain.
 
-Sec. III.C of the paper cuts one network at several depths. With the files of a split export, a crop
-with an uncertain result continues from its cached feature map, so that only the missing stages are
-computed. `adln.evaluation.cascade` measures the accuracy at a threshold.
+Sec. III.C of the paper: with the files of a split export, an uncertain crop continues from its
+feature map. `adln.evaluation.cascade` measures the accuracy at a threshold.
 """
 
 from collections.abc import Callable, Sequence

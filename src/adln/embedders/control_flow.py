@@ -1,8 +1,7 @@
 """Finds control flow operators in an ONNX file, without the onnx package.
 
-In the networks of Sec. II every node runs once. A file with loops or branches is not one of them,
-and onnxruntime could run its loop forever. Only the top level of the file is parsed; weights are
-skipped.
+In the networks of Sec. II every node runs once; onnxruntime could run a loop forever. Only the top
+level of the file is parsed; weights are skipped.
 """
 
 from collections.abc import Iterator

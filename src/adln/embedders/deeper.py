@@ -1,7 +1,6 @@
 """Continues from a shallower file's feature map, for crops that need a deeper embedding.
 
-Sec. III.C of the paper: the depths share their stages, so a deeper embedding costs only the missing
-stages.
+Sec. III.C of the paper: the depths share their stages, so only the missing ones are computed.
 """
 
 from collections.abc import Sequence

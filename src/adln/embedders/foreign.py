@@ -1,8 +1,7 @@
 """Runs foreign networks: ONNX and OpenVINO files, not made by adln, from crops to embeddings.
 
 What such a file does not state is in a small file beside it, written once by `describe_foreign`:
-the pixel format, a manifest like that of adln's own files, and a probe. After that the file is
-opened like any other, by `adln.embedders.session.open_session`.
+the pixel format, a manifest like that of adln's own files, and a probe.
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""Runs ncnn files, for phones and small ARM boards, on one core.
-
-Needs the package ncnn; `adln.export.ncnn` writes the files.
-"""
+"""Runs ncnn files of `adln.export.ncnn`, for phones and small ARM boards, on one core."""
 
 import hashlib
 import json

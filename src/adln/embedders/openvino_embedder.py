@@ -1,7 +1,4 @@
-"""Runs OpenVINO files of `adln export` on Intel CPUs, on one core.
-
-Needs the package openvino; `adln.export.openvino` writes the files.
-"""
+"""Runs OpenVINO files of `adln export` on Intel CPUs, on one core."""
 
 from pathlib import Path
 from typing import Any

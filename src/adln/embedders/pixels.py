@@ -1,8 +1,8 @@
 """Converts pictures to network input on the device, as fast as Python allows.
 
-The input of Sec. III.B for exported networks. Pixels equal those of `adln.crops` bit for bit; two
-common cases have a shortcut: an ordinary JPEG file, and a crop of exactly half the network's size
-(the size of Market-1501's files).
+The input of Sec. III.B. Pixels equal those of `adln.crops` bit for bit; two common cases have a
+shortcut: an ordinary JPEG file, and a crop of exactly half the network's size (that of
+Market-1501).
 """
 
 import importlib

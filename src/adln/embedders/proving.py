@@ -1,9 +1,8 @@
 """Validates a network file on this device: are its outputs those of the machine that made it?
 
 Processors and runtimes differ in their arithmetic, and wrong arithmetic raises no error but returns
-wrong people. So a file contains a recipe for crops that a device can draw, and their embeddings
-(`adln.manifest.Probe`). They are computed when a file is opened for the first time; the result is
-cached for this file, runtime and processor.
+wrong people. So a file has a probe (`adln.manifest.Probe`), which is tried when it is opened for
+the first time; the result is cached for this file, runtime and processor.
 """
 
 import base64

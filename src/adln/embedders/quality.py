@@ -1,7 +1,7 @@
 """The depth at which people are embedded: "fast", "balanced" or "best".
 
-The shipped networks are one network cut at two depths (Sec. III.C of the paper). Both share a
-space, so that people stored by one are found by the other.
+The shipped networks are one network cut at two depths (Sec. III.C of the paper) in one space, so
+that people stored by one are found by the other.
 """
 
 from collections.abc import Sequence

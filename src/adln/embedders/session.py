@@ -1,7 +1,7 @@
 """Opens exported networks: the onnxruntime session and the file's manifest.
 
-Deploys the cut networks of Sec. II. Truncated or foreign files, and files whose graph contradicts
-their manifest, are refused here, so that later code need not check again.
+Truncated or foreign files, and files whose graph contradicts their manifest, are refused here, so
+that later code need not check again.
 """
 
 import hashlib

@@ -1,9 +1,8 @@
 """Networks known by name: those shipped with the package, and those added by the user.
 
-"res1" and "res2" are shipped, so that the package embeds without a download, and so is
-"res1-tracking", for telling people apart within one camera at a third of the cost; their model
-cards are in `adln/networks`. Others get a name by `adln networks add`. A file of the same name in
-the working directory takes precedence.
+"res1" and "res2" are shipped, and "res1-tracking", for telling people apart within one camera at a
+third of the cost; their model cards are in `adln/networks`. Others get a name by `adln networks
+add`. A file of the same name in the working directory takes precedence.
 """
 
 import json
