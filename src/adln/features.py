@@ -82,7 +82,13 @@ def write_features(features: Features, path: Path) -> None:
     require_writable_format(path)
     with atomic_write(path, raises=SettingsError) as file:
         if suffix_of(path) == ".npz":
-            _write_npz(features, file)
+            arrays: dict[str, Any] = {
+                "paths": np.array(features.paths, dtype=np.str_),
+                "embeddings": features.embeddings,
+                "source": np.array(json.dumps(asdict(features.source))),
+                **features.columns,
+            }
+            np.savez(file, **arrays)
         else:
             _write_parquet(features, file)
 
@@ -137,16 +143,6 @@ def _parse(path: Path) -> Features:
         raise DatasetError(
             f"{path}: not a feature file of `adln embed`, or damaged ({error}); embed again."
         ) from error
-
-
-def _write_npz(features: Features, file: Any) -> None:
-    arrays: dict[str, Any] = {
-        "paths": np.array(features.paths, dtype=np.str_),
-        "embeddings": features.embeddings,
-        "source": np.array(json.dumps(asdict(features.source))),
-        **features.columns,
-    }
-    np.savez(file, **arrays)
 
 
 def _write_parquet(features: Features, file: Any) -> None:

@@ -10,7 +10,6 @@ from adln.cli import options
 from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import DatasetReport, find_corrupt, inspect_dataset
-from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
 from adln.scenes.synthetic import Plan, draw_dataset, num_pictures
 from adln.scenes.walking_scene import CAMERA_IDS, ScenePlan, write_scene
@@ -44,7 +43,12 @@ def check(
         else:
             click.echo(f"This data set cannot be opened.\n\n{error}")
         context.exit(1)
-    corrupt = _find_corrupt(dataset, workers) if decode else None
+    corrupt = None
+    if decode:
+        # A picture may be both query and gallery; junk is never opened by anyone.
+        paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
+        with counting(len(paths), "Decoding") as on_progress:
+            corrupt = find_corrupt(paths, workers=workers, on_progress=on_progress)
     report = inspect_dataset(dataset, corrupt=corrupt)
     if as_json:
         facts = {**asdict(report), "root": str(report.root), "notice": dataset.notice}
@@ -99,13 +103,6 @@ def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, 
         f"Drawn in {out}: {len(CAMERA_IDS)} cameras with {plan.num_frames:,} pictures each, "
         "and truth.jsonl. Cameras 1 and 2 see the same square, camera 3 a hall further on."
     )
-
-
-def _find_corrupt(dataset: ReidDataset, workers: int) -> tuple[str, ...]:
-    # A picture may be both query and gallery; junk is never opened by anyone.
-    paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
-    with counting(len(paths), "Decoding") as on_progress:
-        return find_corrupt(paths, workers=workers, on_progress=on_progress)
 
 
 def _as_text(report: DatasetReport, notice: str) -> str:

@@ -29,7 +29,7 @@ from adln.evaluation.open_set import OpenSetResult, evaluate_open_set, open_set_
 from adln.evaluation.protocol import Evaluation, evaluate_embedded
 from adln.evaluation.protocol import evaluate as run
 from adln.evaluation.report import make_report
-from adln.evaluation.unseen import measure_set, unseen_text, was_seen
+from adln.evaluation.unseen import SetRow, measure_set, unseen_text, was_seen
 from adln.features import SUFFIXES, read_features
 
 
@@ -120,7 +120,7 @@ def evaluate(
             f"--cascade goes from one depth to a deeper one, and there is only {subject.depths}: "
             "give a network of several depths, or all files of `adln export --depths 2,4 --split`."
         )
-    evaluations = []
+    evaluations, sets = list[Evaluation](), list[SetRow]()
     for dataset, title in zip(datasets, titles, strict=True):
         if dataset.left_out:
             click.echo(dataset.left_out, err=True)
@@ -135,16 +135,8 @@ def evaluate(
                 on_progress=on_progress,
             )
         evaluations.append(evaluation)
-    sets = [
-        row
-        for title, evaluation in zip(titles, evaluations, strict=True)
-        for row in measure_set(
-            evaluation,
-            dataset=title,
-            seen=was_seen(title, subject.trained_on, also=seen_names),
-            names=subject.names,
-        )
-    ]
+        seen = was_seen(title, subject.trained_on, also=seen_names)
+        sets += measure_set(evaluation, dataset=title, seen=seen, names=subject.names)
     # Depth by depth, the data sets one under the other.
     sets.sort(key=lambda row: row.depth)
     contents = []
@@ -172,7 +164,13 @@ def evaluate(
         if report_folder is not None:
             own = report_folder if number == 0 else report_folder / title
             click.echo(f"report: {write_report(own, report, evaluation)}", err=True)
-        cascade, costs = _cascade(evaluation, networks) if with_cascade else (None, None)
+        cascade = evaluate_cascade(evaluation) if with_cascade else None
+        costs = None
+        if cascade is not None and len(networks) > 1:
+            # The files of a split export are there to be timed.
+            costs = measure_costs(networks)
+            if costs.depths != (cascade.from_depth, cascade.to_depth):
+                costs = None
         if as_json:
             contents.append(_json(report.to_json(), open_set, cascade, costs))
             continue
@@ -258,12 +256,7 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
     rows = {Path(name).resolve(): row for row, name in enumerate(features.paths)}
 
     def evaluate(
-        query: Split,
-        gallery: Split,
-        *,
-        rerank: bool,
-        on_progress: Callable[[int], None],
-        batch_size: int,
+        query: Split, gallery: Split, *, rerank: bool, on_progress: Callable[[int], None], **_: Any
     ) -> Evaluation:
         sides = []
         for split in (query, gallery):
@@ -279,17 +272,6 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
         return evaluate_embedded(query, gallery, *sides, rerank=rerank)
 
     return _Subject((depth,), features.source.flip, "", {}, {}, {}, evaluate)
-
-
-def _cascade(
-    evaluation: Evaluation, networks: tuple[Path, ...]
-) -> tuple[CascadeResult, StageCosts | None]:
-    """What is found; and what it costs, where the files of a split export are there to be timed."""
-    result = evaluate_cascade(evaluation)
-    costs = measure_costs(networks) if len(networks) > 1 else None
-    if costs is not None and costs.depths != (result.from_depth, result.to_depth):
-        costs = None
-    return result, costs
 
 
 def _json(

@@ -106,7 +106,15 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
         )
     manifest = Manifest.from_json(text, source=str(path))
     _require_graph_of(manifest, session, path)
-    _require_straight(path, content)
+    try:
+        control_flow = find_control_flow(content)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
+    if control_flow:
+        raise ModelFileError(
+            f"{path}: the graph contains {' and '.join(control_flow)}, which networks of adln "
+            "never have and which might run forever; export the network again."
+        )
     return OpenModel(
         path,
         manifest,
@@ -218,18 +226,6 @@ def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
         raise ModelFileError(
             f"{path}: the graph contradicts its manifest: {'; '.join(problems)}. "
             "The file was changed after its export; export the network again."
-        )
-
-
-def _require_straight(path: Path, content: bytes) -> None:
-    try:
-        found = find_control_flow(content)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
-    if found:
-        raise ModelFileError(
-            f"{path}: the graph contains {' and '.join(found)}, which networks of adln never have "
-            "and which might run forever; export the network again."
         )
 
 
