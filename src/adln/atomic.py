@@ -164,10 +164,8 @@ def atomic_write(
 def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
     """Fill a folder; whoever looks at the path finds the whole new one, or what was there before.
 
-    A folder that is there is replaced, and folders above it are made.
-
-    Raises:
-        AdlnError: of the class `raises`: the disk refuses.
+    A folder that is there is replaced, and folders above it are made. An error of the class
+    `raises` says that the disk refuses.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

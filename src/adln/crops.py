@@ -194,11 +194,7 @@ def to_jpeg(image: NDArray[np.uint8] | Image.Image, *, quality: int) -> bytes:
 
 
 def flip(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mirror crops (..., H, W, 3) uint8 RGB left to right; the result is contiguous.
-
-    Raises:
-        ImageError: the last axis is not the three colours.
-    """
+    """Mirror crops (..., H, W, 3) uint8 RGB left to right; the result is contiguous."""
     if crops.ndim < 3 or crops.shape[-1] != 3:
         raise ImageError(f"Expected crops of shape (..., H, W, 3), got {crops.shape}.")
     return np.ascontiguousarray(crops[..., ::-1, :])
@@ -319,11 +315,7 @@ def _to_crop(picture: Image.Image, height_px: int, width_px: int) -> NDArray[np.
 
 
 def require_picture(image: NDArray[Any], *, name: str = "") -> None:
-    """Refuse what is not (H, W, 3) uint8 with pixels; messages begin with `name`.
-
-    Raises:
-        ImageError: it is not.
-    """
+    """Raise an `ImageError`, about `name`, if this is not (H, W, 3) uint8 with pixels."""
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
         return
     hint = ""

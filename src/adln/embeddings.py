@@ -75,11 +75,7 @@ def without_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def require_direction(embeddings: NDArray[np.float32], *, what: str) -> None:
-    """Refuse embeddings (N, D) of crops called `what` of which one compares with nothing.
-
-    Raises:
-        ImageError: there is one, see `without_direction`.
-    """
+    """Raise an `ImageError`, about `what`, if one of embeddings (N, D) compares with nothing."""
     if without_direction(embeddings).any():
         raise ImageError(no_direction(what))
 

@@ -100,11 +100,7 @@ class UndeliveredError(DeliveryError):
 
 
 def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnError]) -> Any:
-    """Import a package that an extra installs.
-
-    Raises:
-        AdlnError: of class `raises`: it is not installed.
-    """
+    """Import a package of an extra, or raise an error of the class `raises` that says how."""
     try:
         return import_module(name)
     except ImportError as error:

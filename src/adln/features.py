@@ -74,11 +74,7 @@ def require_writable_format(path: Path) -> None:
 
 
 def write_features(features: Features, path: Path) -> None:
-    """Write a feature file, .npz (numpy) or .parquet (needs pyarrow), whole or not at all.
-
-    Raises:
-        SettingsError: see `require_writable_format`; or the file cannot be written.
-    """
+    """Write a feature file, whole or not at all; errors as of `require_writable_format`."""
     require_writable_format(path)
     with atomic_write(path, raises=SettingsError) as file:
         if suffix_of(path) == ".npz":

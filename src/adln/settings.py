@@ -58,11 +58,7 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
 
 
 def changed(value: T, overrides: Sequence[str]) -> T:
-    """Apply overrides to settings; see `read_settings`.
-
-    Raises:
-        SettingsError: unknown key, value of the wrong type.
-    """
+    """Apply overrides to settings; see `read_settings`, also for errors."""
     values = asdict(value)
     for override in overrides:
         _merge(values, _parse_override(type(value), override))

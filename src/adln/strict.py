@@ -14,11 +14,7 @@ T = TypeVar("T")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON from elsewhere says.
-
-    Raises:
-        ValueError: it is not JSON, or nested more deeply than any file of adln.
-    """
+    """What JSON from elsewhere says; a ValueError if it is none, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:

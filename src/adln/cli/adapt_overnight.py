@@ -15,8 +15,7 @@ import click
 from adln.atomic import locked, require_writable, suffix_of
 from adln.cameras.detector import Detector
 from adln.cli import options
-from adln.cli.progress import RenewedLine, clock, mention
-from adln.cli.training_view import TrainingView
+from adln.cli.progress import RenewedLine, TrainingView, clock, mention
 from adln.errors import SettingsError, TracksError, TrainingError, how_to_install
 from adln.site.crops import SiteCrops, are_crops, has_tracks, list_crops
 from adln.site.harvest import harvest, is_harvested

@@ -12,9 +12,8 @@ from PIL import Image
 from adln.atomic import require_writable
 from adln.cli import options
 from adln.cli.embedders import open_trained
-from adln.cli.progress import clock, counting
+from adln.cli.progress import TrainingView, clock, counting
 from adln.cli.report_files import write_report
-from adln.cli.training_view import TrainingView
 from adln.errors import SettingsError
 from adln.evaluation.protocol import evaluate
 from adln.evaluation.report import make_report

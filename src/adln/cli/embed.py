@@ -68,10 +68,8 @@ def embed(
     camera: str | None,
     depth: int | None,
     flip: bool,
-    threads: int | None,
-    batch_size: int,
-    provider: str | None,
     quiet: bool,
+    **effort: Any,
 ) -> None:
     """Embed the pictures of SOURCES and store their features.
 
@@ -81,9 +79,7 @@ def embed(
     """
     # What could fail at the end is checked before the work.
     require_writable_format(out)
-    embedder = OnnxEmbedder(
-        network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
-    )
+    embedder = OnnxEmbedder(network, flip=flip, **effort)
     chosen = chosen_depth(embedder.depths, depth, network=network)
     if boxes_path is None:
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)

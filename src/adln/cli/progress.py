@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from PIL import Image
 
 from adln.errors import SettingsError
+
+if TYPE_CHECKING:
+    from adln.training.loop import Progress
+    from adln.training.state import Position
 
 _NAMED = 20
 
@@ -79,6 +83,46 @@ class RenewedLine:
             self._width = 0
 
 
+class TrainingView:
+    """Shows a person where a run stands: a line that is renewed, and one that stays per epoch."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self._line = RenewedLine(plain_every_s=float("inf"))
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if text and not self.quiet:
+            self._line.end()
+            mention(text)
+
+    def on_start(self, start: str, position: "Position") -> None:
+        """What the weights start from, and where a run goes on."""
+        self.say(start)
+        if position.step or position.epoch > 1:
+            self.say(
+                f"going on in epoch {position.epoch} after step {position.step} "
+                f"({clock(position.seconds)} of training so far)"
+            )
+
+    def on_progress(self, progress: "Progress") -> None:
+        """Renew the line of the epoch."""
+        if self.quiet:
+            return
+        filled = round(20 * progress.step / progress.steps)
+        line = (
+            f"epoch {progress.epoch:>3}/{progress.epochs} "
+            f"[{'#' * filled}{'.' * (20 - filled)}] "
+            f"loss {progress.losses['total']:8.3f}  {progress.images_per_s:6.1f} images/s  "
+            f"{clock(progress.remaining_s)} left"
+        )
+        self._line.renew(line, is_last=progress.step == progress.steps)
+
+    def close(self) -> None:
+        """End the line that is renewed."""
+        self._line.end()
+
+
 class Counting:
     """Counts frames whose number need not be known, on standard error."""
 
@@ -114,10 +158,9 @@ def warn(text: str, *, err: bool = True) -> None:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture in the format that its name ends in; missing folders are made.
+    """Write a picture in the format that its name ends in, or raise a `SettingsError`.
 
-    Raises:
-        SettingsError: it cannot be written.
+    Missing folders are made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

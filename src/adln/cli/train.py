@@ -8,8 +8,7 @@ import click
 
 from adln.atomic import is_there, require_writable
 from adln.cli import options
-from adln.cli.progress import counting, print_json
-from adln.cli.training_view import TrainingView
+from adln.cli.progress import TrainingView, counting, print_json
 from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError

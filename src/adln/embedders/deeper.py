@@ -54,17 +54,17 @@ class DeeperEmbedder(Described):
         return self.manifest.starts_after
 
     def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
-        """Embed crops by their maps of stage `starts_after`: depth -> (N, D) float32, unit length.
-
-        Raises:
-            ImageError: the maps have another shape or type.
-        """
+        """Embed crops by maps of stage `starts_after`: depth -> (N, D) float32 of unit length."""
         return self.embed_with_maps(maps)[0]
 
     def embed_with_maps(
         self, maps: Handover
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """Like `embed`, and also return stage -> its map, for a still deeper file."""
+        """Like `embed`, and also return stage -> its map, for a still deeper file.
+
+        Raises:
+            ImageError: the maps have another shape or type.
+        """
         if maps.form != self._no_crop.form:
             raise ImageError(
                 f"expected maps of stage {self.starts_after} with {self._no_crop.form} for each "

@@ -281,8 +281,10 @@ def _own_space(identity: str) -> tuple[str]:
 
 def _content(path: Path) -> bytes:
     """The content of all files of a network."""
-    weights = beside(path, ".bin").read_bytes() if suffix_of(path) == _OPENVINO else b""
-    return path.read_bytes() + weights
+    files = [path, beside(path, ".bin")] if suffix_of(path) == _OPENVINO else [path]
+    for file in files:
+        require_regular(file, raises=ModelFileError, expected="a network file")
+    return b"".join(file.read_bytes() for file in files)
 
 
 # How to run it, its batch if it has one, shape of its input, digest, runtime, other outputs.

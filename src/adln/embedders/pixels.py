@@ -45,8 +45,7 @@ class PixelWriter:
     def write(self, picture: Picture, slot: NDArray[np.uint8], *, name: str) -> None:
         """Decode and resize a picture to RGB in a slot (height_px, width_px, 3) uint8, contiguous.
 
-        Raises:
-            ImageError: the picture, which messages call `name`, cannot be used.
+        An `ImageError` says why the picture, which it calls `name`, cannot be used.
         """
         height, width = self._size_px
         if isinstance(picture, str | Path):

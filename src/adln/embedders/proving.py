@@ -96,11 +96,7 @@ def find_verdict(models: Sequence["OpenModel"], run: Run) -> Verdict:
 
 
 def require_verdict(models: Sequence["OpenModel"], run: Run) -> Verdict:
-    """Like `find_verdict`, but refuse a file whose outputs are wrong here.
-
-    Raises:
-        DeviceError: they are.
-    """
+    """Like `find_verdict`, but raise a `DeviceError` about a file whose outputs are wrong here."""
     verdict = find_verdict(models, run)
     if not verdict.proved and verdict is not UNPROVED:
         model = models[-1]

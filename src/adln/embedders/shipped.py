@@ -75,12 +75,7 @@ def _read(place: Path, kind: Callable[[Any], T], what: str, instead: str) -> dic
 
 
 def require_name(name: str) -> None:
-    """Refuse an invalid network name.
-
-    Raises:
-        SettingsError: it is a shipped network's name, or not of lower-case letters, digits, dots,
-            dashes and underscores.
-    """
+    """Raise a `SettingsError` about a name that is shipped, or not of a-z, 0-9, dots, - and _."""
     if name in IN_PACKAGE or _NAME.fullmatch(name) is None:
         raise SettingsError(
             f"{name!r} cannot be the name of a network: choose one (--name) of lower-case letters, "
@@ -89,11 +84,7 @@ def require_name(name: str) -> None:
 
 
 def name_network(name: str, path: Path | None) -> None:
-    """Give a file a name, or remove the name if the path is None.
-
-    Raises:
-        SettingsError: see `require_name`; or the list cannot be written.
-    """
+    """Give a file a name, or remove the name if the path is None; errors as of `require_name`."""
     require_name(name)
     place = _list_of_own()
     try:
@@ -155,11 +146,7 @@ def network_before(name: str) -> Path:
 
 
 def roll_back(name: str) -> Path:
-    """Return a name to its previous network, whose file is returned.
-
-    Raises:
-        SettingsError: see `network_before`.
-    """
+    """Return a name to its previous network, whose file is returned; see `network_before`."""
     path, past = network_before(name), _past(name)
     name_network(name, path)
     _remember(name, past[:-1])
