@@ -229,7 +229,7 @@ def load(
     path = shipped.find_network(network)
     given = mean is not None or std is not None or colours is not None or layout != "nchw"
     if given or (suffix_of(path) == ".xml" and not sidecar(path).is_file()):
-        form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
+        form = _pixel_form(path, mean, std, colours, layout)
         known = known_description(path)
         if known is None or known[0] != form:
             describe_network(path, **asdict(form))
@@ -286,7 +286,7 @@ def describe_network(
         shipped.require_name(name)
     # Before anything is written.
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
-    form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
+    form = _pixel_form(path, mean, std, colours, layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     known = known_description(path)
     manifest = describe_foreign(path, form, known, training_data=training_data, licence=licence)
@@ -327,12 +327,7 @@ def describe_network(
 
 
 def _pixel_form(
-    path: Path,
-    *,
-    mean: ArrayLike | None,
-    std: ArrayLike | None,
-    colours: str | None,
-    layout: str,
+    path: Path, mean: ArrayLike | None, std: ArrayLike | None, colours: str | None, layout: str
 ) -> PixelForm:
     """The input format of a network from elsewhere, with a warning if nothing is known of it."""
     if colours is None and (colours := told_colours(path)) is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adln.atomic import suffix_of
 from adln.cameras.detector import Detector
 from adln.cli import options
-from adln.cli.progress import Counting
+from adln.cli.progress import counting_frames
 from adln.cli.watch import run_watch
 from adln.pipeline import watch_settings
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
@@ -60,7 +60,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             settings,
             folder,
             gallery_folder=Path(work) / "examined",
-            on_progress=Counting("finding and following people"),
+            on_progress=counting_frames("finding and following people"),
         )
         click.echo(
             f"RECORDING\n  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks "
@@ -131,12 +131,12 @@ def _effect(
         webhook=watch_settings.WebhookSettings(),
         metrics=watch_settings.MetricsSettings(),
     )
-    counting = Counting("watching with re-identification")
+    count = counting_frames("watching with re-identification")
     summary = run_watch(
         settings,
         folder,
         detector=detector,
-        on_progress=lambda progress: counting(progress.frames.total(), 0),
+        on_progress=lambda progress: count(progress.frames.total(), 0),
     )
     tracks = sum(summary["tracks"].values())
     verdicts = summary["tracks_by_verdict"]

@@ -8,7 +8,7 @@ import click
 import adln
 from adln.api.networks import KnownNetwork
 from adln.cli import options
-from adln.cli.gallery_words import actor
+from adln.cli.gallery_words import actor, many
 from adln.cli.progress import print_json
 from adln.embedders import shipped
 from adln.embedders.session import OpenModel, open_session
@@ -159,11 +159,14 @@ def remove(name: str) -> None:
     click.echo(f"{name}: no longer known by name")
 
 
+def _exits(network: OpenModel) -> list[str]:
+    return [exit_name(network.sha256, depth) for depth in network.manifest.depths]
+
+
 def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) -> None:
     if not galleries:
         return
-    exits = [exit_name(network.sha256, depth) for depth in network.manifest.depths]
-    bridge = read_bridge(path, exits)
+    bridge = read_bridge(path, _exits(network))
     for folder in galleries:
         with SqliteGallery(folder, actor=actor()) as gallery:
             carried = gallery.build_bridge(bridge)
@@ -175,14 +178,11 @@ def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) 
 def _remove_bridges(path: Path | None, galleries: tuple[Path, ...]) -> None:
     if path is None or not galleries:
         return
-    network = open_session(path)
+    exits = _exits(open_session(path))
     for folder in galleries:
         with SqliteGallery(folder, actor=actor()) as gallery:
-            removed = sum(
-                gallery.remove_bridge(exit_name(network.sha256, depth))
-                for depth in network.manifest.depths
-            )
-        click.echo(f"{folder}: {removed} bridge{'s' * (removed != 1)} removed")
+            removed = sum(map(gallery.remove_bridge, exits))
+        click.echo(f"{folder}: {many(removed, 'bridge')} removed")
 
 
 def _lines(one: KnownNetwork) -> list[str]:

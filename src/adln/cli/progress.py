@@ -123,17 +123,15 @@ class TrainingView:
         self._line.end()
 
 
-class Counting:
-    """Counts frames whose number need not be known, on standard error."""
+def counting_frames(label: str) -> Callable[[int, int], None]:
+    """What is told how many frames are done, and of how many (0 if unknown); on standard error."""
+    line = RenewedLine()
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._line = RenewedLine()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Say how many frames are done, if it is time to; `total` is 0 if unknown."""
+    def count(done: int, total: int) -> None:
         of = f" of {total:,}" if total else ""
-        self._line.renew(f"{self._label}: {done:,}{of} frames", is_last=done == total)
+        line.renew(f"{label}: {done:,}{of} frames", is_last=done == total)
+
+    return count
 
 
 def clock(seconds: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,12 @@ class BestAnswers:
     similarity: NDArray[np.float32]
     sighting_ids: NDArray[np.int64]
     person_ids: NDArray[np.int64] | None = None
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Those that there are."""
+        arrays = self.similarity, self.sighting_ids, self.person_ids
+        return tuple(array for array in arrays if array is not None)
 
 
 Search = Callable[[NDArray[np.float32], int], BestAnswers]
@@ -131,18 +138,13 @@ class Cascade:
             self._search(crops[start : start + self._batch_size], search, threshold, expand_from)
             for start in starts
         ]
-        persons = [part.found.person_ids for part in parts]
-        known = [ids for ids in persons if ids is not None]
-        return CascadeAnswers(
-            found=BestAnswers(
-                similarity=np.concatenate([part.found.similarity for part in parts]),
-                sighting_ids=np.concatenate([part.found.sighting_ids for part in parts]),
-                person_ids=np.concatenate(known) if len(known) == len(parts) else None,
-            ),
-            depths=np.concatenate([part.depths for part in parts]),
-            confidence=np.concatenate([part.confidence for part in parts]),
-            embeddings=np.concatenate([part.embeddings for part in parts]),
-        )
+        # Without persons, if one of the parts has none.
+        found = zip(*(part.found.arrays for part in parts), strict=False)
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("depths", "confidence", "embeddings")
+        }
+        return CascadeAnswers(BestAnswers(*map(np.concatenate, found)), **joined)
 
     def embed_first(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Handover]:
         """Embed crops by the first file: (N, D), and the maps for the deeper files."""
@@ -184,9 +186,7 @@ class Cascade:
 
 def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
     found = search(embeddings, depth)
-    shapes = [found.similarity.shape, found.sighting_ids.shape]
-    if found.person_ids is not None:
-        shapes.append(found.person_ids.shape)
+    shapes = [array.shape for array in found.arrays]
     if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] != len(embeddings):
         raise SettingsError(
             f"the gallery was searched with {len(embeddings)} embeddings and returned arrays of "
@@ -197,17 +197,12 @@ def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> BestA
 
 def _replaced(found: BestAnswers, rows: NDArray[np.bool_], by: BestAnswers) -> BestAnswers:
     """The matches with those of some rows replaced."""
-    if found.similarity.shape[1] != by.similarity.shape[1] or (found.person_ids is None) != (
-        by.person_ids is None
-    ):
+    if found.similarity.shape[1] != by.similarity.shape[1] or len(found.arrays) != len(by.arrays):
         raise SettingsError(
             "the gallery returned another number of matches, or persons for one search only; "
             "all searches must return results of the same form."
         )
-    similarity, sighting_ids = found.similarity.copy(), found.sighting_ids.copy()
-    similarity[rows], sighting_ids[rows] = by.similarity, by.sighting_ids
-    person_ids = None
-    if found.person_ids is not None and by.person_ids is not None:
-        person_ids = found.person_ids.copy()
-        person_ids[rows] = by.person_ids
-    return BestAnswers(similarity, sighting_ids, person_ids)
+    arrays = [array.copy() for array in found.arrays]
+    for array, values in zip(arrays, by.arrays, strict=True):
+        array[rows] = values
+    return BestAnswers(*arrays)
