@@ -34,17 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 @checked(SettingsError)
 class Network:
-    """A network that embeds people.
-
-    Args:
-        path: a file exported by `adln export` or described by `describe_network`; or a known name.
-        depth: 1 to 4, for a file that has several; default: the deepest.
-        flip: average with the mirrored crop, at twice the cost.
-        threads: processor cores to use; default: all.
-
-    Raises:
-        ModelFileError: the file is missing, damaged, or not exported by adln and not described.
-        DeviceError: its embeddings are wrong on this device.
+    """A network that embeds people; see `load` for what it takes and the errors.
 
     Examples:
         >>> net = adln.load("res1")
@@ -402,8 +392,7 @@ def find_people(
     """Detect the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
 
     Args:
-        picture: a path, the bytes of a picture file or the open file, an (H, W, 3) uint8 RGB array
-            or tensor, or a PIL image.
+        picture: in any form that `Network.embed` takes.
         detector: a YOLOX file in ONNX, or a detector object, opened once for many
             pictures (`adln.cameras.detector`); default: the file that
             `adln watch --fetch-detector` downloaded.

@@ -115,38 +115,8 @@ def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
 
 
 def _as_text(report: BenchReport, given: dict[str, float]) -> str:
-    batches = list(report.rows[0].images_per_s)
-    heads = [
-        "network",
-        "runtime",
-        "prec.",
-        "p50 ms",
-        "p95 ms",
-        *(f"img/s at {batch}" for batch in batches),
-        "of peak",
-        "start CPU s",
-        "peak MiB",
-        "file MB",
-        "mAP %",
-    ]
-    table = [heads]
-    for row in report.rows:
-        start = row.cold_start
-        table.append(
-            [
-                row.name,
-                row.runtime,
-                row.precision,
-                f"{row.p50_ms:.2f}",
-                f"{row.p95_ms:.2f}",
-                *(_number(row.images_per_s[batch], ".0f") for batch in batches),
-                _number(row.peak_share, ".0%"),
-                _number(start.cpu_s if start else None, ".2f"),
-                _number(start.peak_mib if start else None, ".0f"),
-                f"{row.file_bytes / 1e6:.2f}",
-                _number(_mean_ap(row, given), ".1f"),
-            ]
-        )
+    rows = [_row(row, given) for row in report.rows]
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
     lines = [report.machine, f"{_threads(report)}, one crop at a time unless said otherwise"]
     if report.load is not None and report.load > 0.5:
         lines.append(
@@ -160,6 +130,24 @@ def _as_text(report: BenchReport, given: dict[str, float]) -> str:
     ]
     lines += [f"{row.name}: {row.verdict} on this device" for row in report.rows if row.verdict]
     return "\n".join(lines)
+
+
+def _row(row: BenchRow, given: dict[str, float]) -> dict[str, str]:
+    """What the table says of a network, by column."""
+    start = row.cold_start
+    return {
+        "network": row.name,
+        "runtime": row.runtime,
+        "prec.": row.precision,
+        "p50 ms": f"{row.p50_ms:.2f}",
+        "p95 ms": f"{row.p95_ms:.2f}",
+        **{f"img/s at {batch}": _number(one, ".0f") for batch, one in row.images_per_s.items()},
+        "of peak": _number(row.peak_share, ".0%"),
+        "start CPU s": _number(start.cpu_s if start else None, ".2f"),
+        "peak MiB": _number(start.peak_mib if start else None, ".0f"),
+        "file MB": f"{row.file_bytes / 1e6:.2f}",
+        "mAP %": _number(_mean_ap(row, given), ".1f"),
+    }
 
 
 def _threads(report: BenchReport) -> str:

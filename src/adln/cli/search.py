@@ -90,7 +90,8 @@ def search(
         if find_people:
             _tell_each(question, pictures, detector, as_json=as_json)
             return
-        no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
+        reasons = {path: why_not_a_crop(*picture_size(path)) for path in pictures}
+        no_crop = next((f"{path.name}: {why}" for path, why in reasons.items() if why), None)
         answer, result, depth_asked = question.ask(pictures, no_crop=no_crop)
         names = gallery.names(_people_of(result))
         called = {look.key.depth: look.key.depth_name for look in looks}
@@ -168,11 +169,6 @@ def _tell_each(
         print_json(rows)
 
 
-def _why_not_a_crop(path: Path) -> str | None:
-    why = why_not_a_crop(*picture_size(path))
-    return None if why is None else f"{path.name}: {why}"
-
-
 def _answer_as_json(answer: Identification) -> dict[str, Any]:
     person = answer.person
     return {
@@ -205,28 +201,28 @@ def _people_of(result: SearchResult) -> list[int]:
 
 
 def _as_json(result: SearchResult, names: dict[int, str | None]) -> list[dict[str, Any]]:
-    rows = []
-    for rank in range(len(result)):
-        person = int(result.person_ids[rank])
-        rows.append(
-            {
-                "rank": rank + 1,
-                "similarity": round(float(result.similarity[rank]), 6),
-                "sighting_id": int(result.sighting_ids[rank]),
-                "person_id": None if person < 0 else person,
-                "name": names.get(person),
-                "camera_id": int(result.camera_ids[rank]),
-                "time_s": float(result.time_s[rank]),
-                "depth": int(result.depths[rank]),
-            }
-        )
-    return rows
+    return [
+        {
+            "rank": rank + 1,
+            "similarity": round(float(result.similarity[rank]), 6),
+            "sighting_id": int(result.sighting_ids[rank]),
+            "person_id": None if person < 0 else person,
+            "name": names.get(person),
+            "camera_id": int(result.camera_ids[rank]),
+            "time_s": float(result.time_s[rank]),
+            "depth": int(result.depths[rank]),
+        }
+        for rank, person in enumerate(result.person_ids.tolist())
+    ]
 
 
 def _as_text(result: SearchResult, names: dict[int, str | None], depths: dict[int, str]) -> str:
     if len(result) == 0:
         return "Nothing in the gallery passes the filter."
-    people = [_person(int(person), names) for person in result.person_ids]
+    people = [
+        "unassigned" if person < 0 else names.get(person) or f"person {person}"
+        for person in result.person_ids.tolist()
+    ]
     width = max(6, *map(len, people))
     lines = [
         click.style(
@@ -245,9 +241,3 @@ def _as_text(result: SearchResult, names: dict[int, str | None], depths: dict[in
             f"{depth}   {result.sighting_ids[rank]}"
         )
     return "\n".join(lines)
-
-
-def _person(person_id: int, names: dict[int, str | None]) -> str:
-    if person_id < 0:
-        return "unassigned"
-    return names.get(person_id) or f"person {person_id}"
