@@ -1,6 +1,7 @@
 """`adln align`: depths that can be mixed."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -56,13 +57,11 @@ def align(
     layout: str,
     out: Path,
     joined_path: Path | None,
-    dim: int | None,
-    ridge: float,
     together: bool,
-    goal_depth: int | None,
     half: bool,
     device: str,
     as_json: bool,
+    **fit: Any,
 ) -> None:
     """Fit a linear map behind each exit of NETWORK that brings all depths into one space.
 
@@ -88,41 +87,34 @@ def align(
     split = dataset.train
     identities, persons = identity_labels(split.person_ids)
     labels = torch.from_numpy(identities)
-    chosen_dim = min(common_space.DEFAULT_DIM, len(persons)) if dim is None else dim
-    common_space.require_alignable(
-        network.architecture, labels, dim=chosen_dim, ridge=ridge, goal_depth=goal_depth
-    )
+    if fit["dim"] is None:
+        fit["dim"] = min(common_space.DEFAULT_DIM, len(persons))
+    common_space.require_alignable(network.architecture, labels, **fit)
     with counting(len(split), "embedding", quiet=as_json) as on_progress:
         embeddings = embed_split(embedder, split, on_progress=on_progress)
     space = common_space.fit_common_space(
-        {depth: torch.from_numpy(values) for depth, values in embeddings.items()},
-        labels,
-        dim=chosen_dim,
-        ridge=ridge,
-        goal_depth=goal_depth,
+        {depth: torch.from_numpy(values) for depth, values in embeddings.items()}, labels, **fit
     )
     aligned = common_space.with_common_space(network.cpu(), space, together=together)
-    made_from = [network_path, *([joined_path] if joined_path is not None else [])]
+    made_from = [path for path in (network_path, joined_path) if path is not None]
     data = checkpoint.joined_data(*map(checkpoint.stated_data, made_from), dataset.name)
     summed = aligned.architecture.summed_exits
-    facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
+    facts = {
+        "dim": fit["dim"],
+        "ridge": fit["ridge"],
+        "crops": len(split),
+        "persons": len(persons),
+    }
     if half:
         aligned.half()
     provenance = {**checkpoint.read_provenance(network_path), "data": data, "common_space": facts}
     checkpoint.save_network(out, aligned, provenance=provenance)
     if as_json:
-        print_json(
-            {
-                "network": str(out),
-                "depths": list(embeddings),
-                "summed_exits": list(summed),
-                **facts,
-            },
-            indent=None,
-        )
+        made = {"network": str(out), "depths": list(embeddings), "summed_exits": list(summed)}
+        print_json({**made, **facts}, indent=None)
     else:
         depths = ", ".join(f"Res{depth}" for depth in embeddings)
-        click.echo(f"{depths} share a space of {chosen_dim} dimensions: {out}")
+        click.echo(f"{depths} share a space of {fit['dim']} dimensions: {out}")
         if summed:
             names = ", ".join(f"Res{depth}" for depth in summed)
             click.echo(f"{names} answer together: each by the sum of its own and those before it")

@@ -1,5 +1,6 @@
 """`adln data`: check a data set of Sec. III.A, or draw one."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,10 +27,7 @@ def data() -> None:
 @options.flag("--decode", help="Decode every picture, to find damaged ones.")
 @options.shown("--workers", type=click.IntRange(1), default=2, help="Threads that decode.")
 @options.flag("--json", "as_json", help="Print one JSON object for programs.")
-@click.pass_context
-def check(
-    context: click.Context, path: Path, layout: str, decode: bool, workers: int, as_json: bool
-) -> None:
+def check(path: Path, layout: str, decode: bool, workers: int, as_json: bool) -> None:
     """Check the data set at PATH: count pictures, persons, cameras; say what is wrong.
 
     PATH is the folder of a data set, the folder above it, or a CSV table. The exit code is 0 if
@@ -42,7 +40,7 @@ def check(
             print_json({"is_fine": False, "problems": [str(error)]})
         else:
             click.echo(f"This data set cannot be opened.\n\n{error}")
-        context.exit(1)
+        sys.exit(1)
     corrupt = None
     if decode:
         # A picture may be both query and gallery; junk is never opened by anyone.
@@ -55,7 +53,7 @@ def check(
         print_json({"is_fine": report.is_fine, **facts})
     else:
         click.echo(_as_text(report, dataset.notice))
-    context.exit(0 if report.is_fine else 1)
+    sys.exit(0 if report.is_fine else 1)
 
 
 @data.command()

@@ -1,6 +1,7 @@
 """`adln gallery`: who was seen: enrol, list, name, merge, split, forget, and look after it."""
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -47,10 +48,10 @@ def info(folder: Path, as_json: bool) -> None:
             },
             "engine": opened.engine,
             "low_memory": opened.low_memory,
+            "retention": json.loads(opened.retention.to_json()),
+            "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         }
-        rules = opened.retention
-        facts["retention"] = json.loads(rules.to_json())
-        facts["bytes"] = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        rules = rules_in_words(opened.retention)
     if as_json:
         print_json(facts)
         return
@@ -67,7 +68,7 @@ def info(folder: Path, as_json: bool) -> None:
         *zip(["network", *[""] * len(made_by)], made_by, strict=False),
         ("search", f"exact, {facts['engine']}{', low memory' if facts['low_memory'] else ''}"),
         ("on disk", f"{facts['bytes'] / 2**20:,.1f} MiB"),
-        ("kept", "; ".join(rules_in_words(rules)) or "for ever (no retention set)"),
+        ("kept", "; ".join(rules) or "for ever (no retention set)"),
     ]
     click.secho(str(folder), bold=True)
     for label, text in lines:
@@ -88,9 +89,7 @@ def info(folder: Path, as_json: bool) -> None:
 @click.option("--time", "seen", help="When, as 2026-11-22T14:30 in UTC; default: now.")
 @options.flag("--thumbnails", help="Keep a small picture of each sighting, too.")
 @options.flag("--low-memory", help="A new gallery: less memory and disk, slower.")
-@click.pass_context
 def enrol(
-    context: click.Context,
     folder: Path,
     sources: tuple[Path, ...],
     network: Path,
@@ -151,7 +150,7 @@ def enrol(
                 )
     if not stored:
         tell("error", "nothing was stored, and nobody enrolled.", colour="red")
-    context.exit(0 if stored else 1)
+        sys.exit(1)
 
 
 @gallery.command("import")
@@ -211,10 +210,7 @@ def compact(folder: Path) -> None:
 @options.flag("--verify", help="Check that no row was changed or removed.")
 @click.option("--expect", metavar="DIGEST", help="A newest digest from before; implies --verify.")
 @options.flag("--json", "as_json", help="Print all rows as JSON.")
-@click.pass_context
-def audit(
-    context: click.Context, folder: Path, last: int, verify: bool, expect: str | None, as_json: bool
-) -> None:
+def audit(folder: Path, last: int, verify: bool, expect: str | None, as_json: bool) -> None:
     """Show or verify the log of searches, merges and erasures.
 
     Each row holds a digest over itself and all rows before it. Keep the newest digest somewhere
@@ -237,7 +233,7 @@ def audit(
                 if expect is not None:
                     tick(bool(check.holds_expected), "the expected digest is among them")
                 click.echo(f"  newest digest: {check.newest_digest}")
-            context.exit(0 if check.is_sound else 1)
+            sys.exit(0 if check.is_sound else 1)
         entries = opened.audit_entries()
     if as_json:
         print_json([vars(entry) for entry in entries])

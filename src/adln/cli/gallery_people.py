@@ -1,5 +1,6 @@
 """`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is forgotten."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +151,7 @@ def delete(folder: Path, sightings: tuple[int, ...]) -> None:
 )
 @options.flag("--yes", help="Do not ask.")
 @options.as_json
-@click.pass_context
 def forget(
-    context: click.Context,
     folder: Path,
     person: str,
     also: tuple[str, ...],
@@ -196,7 +195,7 @@ def forget(
             _tell_erasure(erasure)
         if suppress is not None:
             click.echo(f"  new pictures with a cosine of {suppress:g} or more will be refused")
-    context.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
+    sys.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
 
 
 def _tell_of(one: LookAlike, names: dict[int, str | None]) -> None:
