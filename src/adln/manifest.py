@@ -272,8 +272,7 @@ class Manifest:
 def map_name(stage: int) -> str:
     """Name of the input or output that carries the map of a stage, (N, C, H, W).
 
-    Its type is that in which the network holds it there: float32, float16 or, in int8, uint8. It
-    means nothing but to the files of the same export.
+    float32, float16 or, in int8, uint8; it means nothing but to the files of the same export.
     """
     return f"map_{stage}"
 

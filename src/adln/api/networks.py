@@ -145,7 +145,9 @@ class Network:
             crops = [_plain(pictures)]
         answer = self.embedder.embed_pictures(crops)
         if answer.unusable:
-            raise ImageError(_together([broken.reason for broken in answer.unusable]))
+            text = "; ".join(broken.reason for broken in answer.unusable[:_REASONS])
+            more = len(answer.unusable) - _REASONS
+            raise ImageError(text + (f"; and {more:,} more like these." if more > 0 else ""))
         return answer.embeddings[self.depth]
 
 
@@ -438,12 +440,6 @@ def _is_several(pictures: Any) -> bool:
     return isinstance(pictures, Iterable) and not (
         isinstance(pictures, one) or hasattr(pictures, "read") or hasattr(pictures, "convert")
     )
-
-
-def _together(reasons: Sequence[str]) -> str:
-    """Why pictures cannot be used, in a message that can be read."""
-    more = len(reasons) - _REASONS
-    return "; ".join(reasons[:_REASONS]) + (f"; and {more:,} more like these." if more > 0 else "")
 
 
 def _plain(picture: Any) -> Any:

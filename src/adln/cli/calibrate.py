@@ -179,15 +179,13 @@ def calibrate(
         return
     for _, fitted, path, file in contents:
         for calibration in fitted:
-            called = _called(file, calibration.depth)
+            depth = calibration.depth
+            called = ModelKey(file.sha256, depth, 1, file.spaces.get(depth, "")).depth_name
+            if called == "whole":
+                # A network of another make has no depths and is called like its file.
+                called = file.path.stem
             click.echo(calibration_text(calibration, called=called) + "\n")
         click.echo(f"stored: {path}")
-
-
-def _called(file: calibration_sources.NetworkFile, depth: int) -> str:
-    """What to call a depth: a network of another make has none, and is called like its file."""
-    name = ModelKey(file.sha256, depth, 1, file.spaces.get(depth, "")).depth_name
-    return file.path.stem if name == "whole" else name
 
 
 def _store(

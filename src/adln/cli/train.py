@@ -80,7 +80,7 @@ def train(
     It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
     same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
-    from adln.model.checkpoint import joined_data
+    from adln.model.checkpoint import joined_data, stated_data
     from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
     from adln.training.loop import train as run
@@ -98,6 +98,10 @@ def train(
     datasets = open_datasets(data_paths, layout)
     split = join_splits([dataset.train for dataset in datasets])
     unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
+    started_from = ""
+    if start := recipe.network.start_from:
+        # A run that is resumed no longer needs the file.
+        started_from = stated_data(Path(start)) if is_there(Path(start)) else NOT_STATED
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
     watch = TrainingView(quiet=as_json or not fabric.is_global_zero)
@@ -123,7 +127,7 @@ def train(
             fabric=fabric,
             provenance={
                 "data": joined_data(
-                    _started_from(recipe.network.start_from),
+                    started_from,
                     *(dataset.name for dataset in datasets),
                     *names_of_pictures(unlabelled),
                 )
@@ -150,13 +154,3 @@ def train(
             f"stopped in epoch {outcome.position.epoch} after step {outcome.position.step}: "
             f"{outcome.reason}. The same command goes on."
         )
-
-
-def _started_from(start: str) -> str:
-    """What the network was trained on whose weights a run starts from; "" without one."""
-    from adln.model.checkpoint import stated_data
-
-    if not start:
-        return ""
-    # A run that is resumed no longer needs the file.
-    return stated_data(Path(start)) if is_there(Path(start)) else NOT_STATED

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +54,12 @@ class PixelWriter:
             if pixels is None:
                 pixels = decode_crop(picture, name=name, height_px=height, width_px=width)
         else:
-            pixels = _require_rgb(picture, name)
+            if not isinstance(picture, np.ndarray):
+                raise ImageError(
+                    f"{name}: expected a path, bytes or an array, got {type(picture).__name__}."
+                )
+            require_picture(picture, name=name)
+            pixels = picture
         if self._can_double and pixels.shape == self._half_shape:
             if self._doubling is None:
                 self._doubling = Doubling(*self._half_shape[:2])
@@ -175,12 +179,3 @@ def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     height = data[frame + 5] << 8 | data[frame + 6]
     width = data[frame + 7] << 8 | data[frame + 8]
     return width, height
-
-
-def _require_rgb(picture: Any, name: str) -> NDArray[np.uint8]:
-    if not isinstance(picture, np.ndarray):
-        raise ImageError(
-            f"{name}: expected a path, bytes or an array, got {type(picture).__name__}."
-        )
-    require_picture(picture, name=name)
-    return picture

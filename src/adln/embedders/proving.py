@@ -78,7 +78,10 @@ def find_verdict(models: Sequence["OpenModel"], run: Run) -> Verdict:
     manifest = models[-1].manifest
     if manifest.probe is None:
         return UNPROVED
-    known = _place_of(models)
+    # Marks that these files are proved here.
+    facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]
+    name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+    known = user_folder("cache") / "proved" / name
     if is_there(known):
         return _PROVED
     reached = _try(manifest, manifest.probe, run)
@@ -137,14 +140,6 @@ def _cosines(expected: NDArray[np.float16], found: NDArray[np.float32]) -> NDArr
     lengths = np.linalg.norm(wide, axis=1) * np.linalg.norm(other, axis=1)
     cosines: NDArray[np.float64] = np.vecdot(wide, other) / lengths
     return cosines
-
-
-def _place_of(models: Sequence["OpenModel"]) -> Path:
-    """Path of the marker file that records that these files are proved."""
-    facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]
-    return (
-        user_folder("cache") / "proved" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-    )
 
 
 def _processor() -> list[str]:
