@@ -88,7 +88,7 @@ def adapt_overnight(
     pictures: bool,
     **harvesting: Any,
 ) -> None:
-    """Harvest, learn, judge, write; see `adapt`, whose options these are, with times in seconds."""
+    """Harvest, learn, judge, write; see `adapt`, whose options these are, and `_crops`."""
     _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
     if suffix_of(out) != ".onnx":
         raise SettingsError(f"{out}: the name of the network must end in .onnx.")
