@@ -11,30 +11,21 @@ from numpy.typing import NDArray
 
 from adln.atomic import suffix_of
 from adln.cameras.detector import Detector
-from adln.cli.progress import Counting
+from adln.cli import options
+from adln.cli.progress import counting_frames
 from adln.cli.watch import run_watch
+from adln.pipeline import watch_settings
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
-from adln.pipeline.watch_settings import (
-    CameraSettings,
-    DetectorSettings,
-    JsonlSettings,
-    MetricsSettings,
-    MqttSettings,
-    WatchNetworkSettings,
-    WatchSettings,
-    WebhookSettings,
-    read_watch_settings,
-)
 
 _CLEAR, _SOME = 0.98, 0.90
 
 
 @click.command()
 @click.argument("recording", type=click.Path(exists=True, path_type=Path))
-@click.option("--network", default="res2", show_default=True, help="Exported network to examine.")
+@options.shown("--network", default="res2", help="Exported network to examine.")
 @click.option("--detector", default="", help="YOLOX in ONNX; default: the downloaded one.")
 @click.option("--boxes", default="", help="JSONL of boxes instead of a detector.")
-@click.option("--camera", default="recording", show_default=True, help="Its name in the boxes.")
+@options.shown("--camera", default="recording", help="Its name in the boxes.")
 def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
     """Check if people can be told apart in RECORDING.
 
@@ -45,15 +36,17 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
     names and stores nothing.
     """
     if suffix_of(recording) == ".toml":
-        settings = read_watch_settings(recording)
+        settings = watch_settings.read_watch_settings(recording)
         folder = recording.resolve().parent
     else:
         folder = Path.cwd()
-        source = CameraSettings(name=camera, number=1, source=str(recording.absolute()))
-        settings = WatchSettings(
+        source = watch_settings.CameraSettings(
+            name=camera, number=1, source=str(recording.absolute())
+        )
+        settings = watch_settings.WatchSettings(
             cameras=(source,),
-            detector=DetectorSettings(model=detector, boxes=boxes),
-            network=WatchNetworkSettings(files=(network,)),
+            detector=watch_settings.DetectorSettings(model=detector, boxes=boxes),
+            network=watch_settings.WatchNetworkSettings(files=(network,)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(
@@ -67,29 +60,25 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             settings,
             folder,
             gallery_folder=Path(work) / "examined",
-            on_progress=Counting("finding and following people"),
+            on_progress=counting_frames("finding and following people"),
         )
-        click.echo("\n".join(_people(found)))
+        click.echo(
+            f"RECORDING\n  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks "
+            f"with usable crops, {found.without_crop} without; at most {found.most_together} "
+            "people at once."
+        )
         click.echo("\n".join(_separation(found)))
         depth = settings.network.depth or max(found.depths)
         if found.depths[depth].is_enough:
             thresholds = thresholds_of(found, depth)
-            click.echo("\nTHRESHOLDS")
-            called = found.depth_names[depth]
-            click.echo(f"  For {called} and {found.tracks} people. Put this into the settings:\n")
-            click.echo(f"  [thresholds]\n  match = {thresholds.match}")
-            click.echo(f"  candidate = {thresholds.candidate}")
+            click.echo(
+                f"\nTHRESHOLDS\n  For {found.depth_names[depth]} and {found.tracks} people. Put "
+                f"this into the settings:\n\n  [thresholds]\n  match = {thresholds.match}\n"
+                f"  candidate = {thresholds.candidate}"
+            )
             settings = replace(settings, thresholds=thresholds)
         click.echo("\n".join(_effect(settings, folder, Path(work), found.detector)))
         click.echo("\n".join(_device(found)))
-
-
-def _people(found: Examination) -> list[str]:
-    return [
-        "RECORDING",
-        f"  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks with usable crops, "
-        f"{found.without_crop} without; at most {found.most_together} people at once.",
-    ]
 
 
 def _separation(found: Examination) -> list[str]:
@@ -131,23 +120,23 @@ def _judgement(scores: Separation) -> str:
 
 
 def _effect(
-    settings: WatchSettings, folder: Path, work: Path, detector: Detector | None
+    settings: watch_settings.WatchSettings, folder: Path, work: Path, detector: Detector | None
 ) -> list[str]:
     settings = replace(
         settings,
         gallery=str(work / "gallery"),
         outbox=str(work / "outbox.db"),
-        jsonl=JsonlSettings(path=str(work / "sightings.jsonl")),
-        mqtt=MqttSettings(),
-        webhook=WebhookSettings(),
-        metrics=MetricsSettings(),
+        jsonl=watch_settings.JsonlSettings(path=str(work / "sightings.jsonl")),
+        mqtt=watch_settings.MqttSettings(),
+        webhook=watch_settings.WebhookSettings(),
+        metrics=watch_settings.MetricsSettings(),
     )
-    counting = Counting("watching with re-identification")
+    count = counting_frames("watching with re-identification")
     summary = run_watch(
         settings,
         folder,
         detector=detector,
-        on_progress=lambda progress: counting(progress.frames.total(), 0),
+        on_progress=lambda progress: count(progress.frames.total(), 0),
     )
     tracks = sum(summary["tracks"].values())
     verdicts = summary["tracks_by_verdict"]
@@ -178,16 +167,13 @@ def _device(found: Examination) -> list[str]:
         f"  The network's answers: {found.verdict}.",
         f"  ms a frame: {total:.1f} ({stages}); a crop: {crops}.",
     ]
-    if not found.video_s > 0:
-        return [
-            *lines,
-            "  One moment does not tell how many frames a second there are to keep up with. "
-            f"Most goes into: {slowest}.",
-        ]
-    rate = found.frames / found.video_s
-    in_time = "in" if rate * total < 1000 else "NOT in"
-    return [
-        *lines,
-        f"  The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work a "
-        f"second: {in_time} real time. Most goes into: {slowest}.",
-    ]
+    if found.video_s > 0:
+        rate = found.frames / found.video_s
+        in_time = "in" if rate * total < 1000 else "NOT in"
+        pace = (
+            f"The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work "
+            f"a second: {in_time} real time"
+        )
+    else:
+        pace = "One moment does not tell how many frames a second there are to keep up with"
+    return [*lines, f"  {pace}. Most goes into: {slowest}."]
