@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from adln.atomic import atomic_write, require_writable
-from adln.cli.gallery_places import open_place
+from adln.cli.gallery_places import open_to_copy
 from adln.cli.options import file_option
 from adln.cli.progress import counting, tell
 from adln.errors import GalleryError
@@ -26,8 +26,7 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
     if ids_path is not None:
         require_writable(ids_path, raises=GalleryError)
     with (
-        open_place(source) as old,
-        open_place(target, create=True) as new,
+        open_to_copy(source, target) as (old, new),
         counting(old.count(), "moving", quiet=quiet) as on_progress,
     ):
         moved = move_gallery(old, new, on_progress=on_progress)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adln.cli.gallery_places import open_place
+from adln.cli.gallery_places import open_to_copy
 from adln.cli.gallery_words import few
 from adln.cli.options import path_option
 from adln.cli.progress import counting, tell
@@ -39,8 +39,7 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     manifest = embedder.manifest
     model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
     with (
-        open_place(source) as old,
-        open_place(target, create=True) as new,
+        open_to_copy(source, target) as (old, new),
         counting(old.count(), "embedding", quiet=quiet) as on_progress,
     ):
         renewal = renew_gallery(
