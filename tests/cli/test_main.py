@@ -30,6 +30,16 @@ def test_every_command_can_be_loaded_and_is_explained(name: str) -> None:
     assert command.help
 
 
+def test_ctrl_c_is_one_word_and_no_failure_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    command = click.Command("embed", callback=interrupt)
+    monkeypatch.setattr(type(adln), "get_command", lambda *_: command)
+    result = CliRunner().invoke(adln, ["embed"])
+    assert (result.exit_code, result.output.split()) == (130, ["interrupted"])
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_goes_nowhere_is_one_line_and_no_traceback() -> None:
     with Path("/dev/full").open("w") as full:
