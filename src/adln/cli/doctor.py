@@ -1,5 +1,6 @@
 """`adln doctor`: does re-identification help on your own recording?"""
 
+import json
 import logging
 import tempfile
 from dataclasses import replace
@@ -14,6 +15,7 @@ from adln.cameras.detector import Detector
 from adln.cli.progress import Counting
 from adln.cli.watch import run_watch
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
+from adln.pipeline.plain_watch import settings_of
 from adln.pipeline.watch_settings import (
     CameraSettings,
     DetectorSettings,
@@ -23,7 +25,6 @@ from adln.pipeline.watch_settings import (
     WatchNetworkSettings,
     WatchSettings,
     WebhookSettings,
-    read_watch_settings,
 )
 
 _CLEAR, _SOME = 0.98, 0.90
@@ -31,29 +32,37 @@ _CLEAR, _SOME = 0.98, 0.90
 
 @click.command()
 @click.argument("recording", type=click.Path(exists=True, path_type=Path))
-@click.option("--network", default="res2", show_default=True, help="Exported network to examine.")
+@click.option("--network", default="", show_default="res2", help="Exported network to examine.")
 @click.option("--detector", default="", help="YOLOX in ONNX; default: the downloaded one.")
 @click.option("--boxes", default="", help="JSONL of boxes instead of a detector.")
-@click.option("--camera", default="recording", show_default=True, help="Its name in the boxes.")
+@click.option("--camera", default="", show_default="recording", help="Its name in the boxes.")
 def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
     """Check if people can be told apart in RECORDING.
 
-    It is a video, a folder of pictures, or the settings (TOML) of a watch.
+    It is a video, a folder of pictures, or the settings (TOML) of a watch; options then override
+    these.
 
     Says whether scores within a track differ clearly from those of two people seen together,
     which thresholds follow, how identities change with them, and where the time goes. It needs no
     names and stores nothing.
     """
     if suffix_of(recording) == ".toml":
-        settings = read_watch_settings(recording)
-        folder = recording.resolve().parent
+        if camera:
+            raise click.UsageError("--camera is for a recording; the settings name their cameras.")
+        settings, folder = settings_of(
+            [str(recording)],
+            [f"detector.boxes={json.dumps(str(Path(boxes).absolute()))}"] if boxes else [],
+            detector=Path(detector) if detector else None,
+            network=network,
+        )
     else:
         folder = Path.cwd()
-        source = CameraSettings(name=camera, number=1, source=str(recording.absolute()))
+        name = camera or "recording"
+        source = CameraSettings(name=name, number=1, source=str(recording.absolute()))
         settings = WatchSettings(
             cameras=(source,),
             detector=DetectorSettings(model=detector, boxes=boxes),
-            network=WatchNetworkSettings(files=(network,)),
+            network=WatchNetworkSettings(files=(network or "res2",)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(
