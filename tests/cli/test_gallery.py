@@ -390,6 +390,22 @@ def test_another_network_takes_a_gallery_over_by_its_pictures(
     assert "must be empty" in str(again.exception)
 
 
+def test_an_enrolment_that_is_repeated_stores_what_is_missing(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 128), (90, 90, 20)).save(tmp_path / "rita" / "new.png")
+    same = ["--name", "rita", "--model", model, "--camera"]
+    result = run("enrol", folder, tmp_path / "rita", *same, 1)
+    assert result.exit_code == 0
+    assert "1 of 4 pictures stored, person 1 (rita)" in result.output
+    assert "3 are in the gallery already" in result.output
+    again = run("enrol", folder, tmp_path / "rita", *same, 1)
+    assert again.exit_code == 0
+    assert "0 of 4 pictures stored, person 1 (rita)" in again.output
+    # Another camera sees people differently, and says so in every answer.
+    assert "4 of 4 pictures stored" in run("enrol", folder, tmp_path / "rita", *same, 2).output
+
+
 @pytest.mark.parametrize("command", ["renew", "move"])
 def test_a_copy_has_its_name_only_when_it_is_whole_and_knows_the_cameras(
     folder: Path,
