@@ -24,10 +24,8 @@ def checked(raises: type[AdlnError]) -> Callable[[T], T]:
     Options that are True or False, records such as a filter, and objects with certain methods are
     checked before the call: a wrong one may be taken for another value, or fail much later. Other
     arguments are checked when the call fails with an error that Python raises for a wrong type, or
-    before the first result of a generator.
-
-    Args:
-        raises: class of the error, which names the argument, what was expected and what came.
+    before the first result of a generator. The error is of the class `raises` and names the
+    argument, what was expected and what came.
     """
 
     def decorate(one: T) -> T:

@@ -23,10 +23,8 @@ def require_writable(path: Path, *, raises: type[AdlnError], folder: bool = Fals
     Nothing is left behind: a file without a name is made in the folder, or in the nearest one above
     it that exists, and vanishes.
 
-    Args:
-        path: of the file or folder; folders above it may be missing.
-        raises: what is raised if it cannot be written.
-        folder: whether it is a folder.
+    Raises:
+        AdlnError: of the class `raises`: it cannot be written.
     """
     place = path if folder else path.parent
     try:
@@ -50,10 +48,8 @@ def require_regular(path: Path, *, raises: type[AdlnError], expected: str) -> No
 
     A missing file is not refused here, so that the reader can say what it misses.
 
-    Args:
-        path: of the file.
-        raises: what is raised.
-        expected: what should be there, for the message.
+    Raises:
+        AdlnError: of the class `raises`: it is none; the message says what was `expected`.
     """
     try:
         mode = path.stat().st_mode
@@ -69,10 +65,9 @@ def require_regular(path: Path, *, raises: type[AdlnError], expected: str) -> No
 def file_sha256(path: Path, *, raises: type[AdlnError], expected: str) -> str:
     """The hex digest of a file.
 
-    Args:
-        path: of the file.
-        raises: what is raised if it is missing, cannot be read, or is no file on a disk.
-        expected: what should be there, for the message.
+    Raises:
+        AdlnError: of the class `raises`: it is missing, cannot be read, or is no file on a disk;
+            the message says what was `expected`.
     """
     require_regular(path, raises=raises, expected=expected)
     try:
@@ -119,12 +114,7 @@ def suffix_of(path: Path) -> str:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The file beside one that differs in its suffix, in capitals if it is there only so.
-
-    Args:
-        path: of the file.
-        suffix: of the other file, in lower case, such as ".bin".
-    """
+    """The file beside one with another suffix (".bin"), in capitals if it is there only so."""
     usual, capitals = path.with_suffix(suffix), path.with_suffix(suffix.upper())
     return capitals if is_there(capitals) and not is_there(usual) else usual
 
@@ -174,12 +164,8 @@ def atomic_write(
 def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
     """Fill a folder; whoever looks at the path finds the whole new one, or what was there before.
 
-    Args:
-        path: of the folder; one that is there is replaced, and folders above it are made.
-        raises: what is raised if the disk refuses.
-
-    Yields:
-        The folder to fill.
+    A folder that is there is replaced, and folders above it are made. An error of the class
+    `raises` says that the disk refuses.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,14 +201,10 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Let nobody else, thread or process, be in here with the same folder meanwhile.
 
     For files that are read, changed and written. No file is made for it. A disk of another machine
-    may know no such lock; then it is done without.
-
-    Args:
-        folder: that exists. Whoever is in already must not enter again.
-        wait: for whoever is in already.
+    may know no such lock; then it is done without. Whoever is in already must not enter again.
 
     Raises:
-        BlockingIOError: somebody is in, and is not waited for.
+        BlockingIOError: somebody is in, and is not to be waited for.
         OSError: the folder cannot be opened.
     """
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

@@ -19,14 +19,8 @@ def as_array(
 ) -> NDArray[Any]:
     """An array of lists, arrays or tensors, also of tensors on a GPU or with gradients.
 
-    Args:
-        values: anything.
-        dtype: of the array; as `values` are if left out.
-        what: what messages call it.
-        raises: the class of the error.
-
     Raises:
-        AdlnError: of the class `raises`: it cannot be an array of that type.
+        AdlnError: of the class `raises`, about `what`: it cannot be an array of that type.
     """
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # a tensor of torch
         values = values.detach().cpu()
@@ -39,15 +33,10 @@ def as_array(
 
 
 def as_boxes(boxes: Any, *, raises: type[AdlnError]) -> NDArray[np.float64]:
-    """Boxes of any detector as an array.
+    """Boxes of any detector as an array (N, 4): left, top, right, bottom in px.
 
-    Args:
-        boxes: (N, 4) left, top, right, bottom in px; one box (4,); or an object with such an
-            `xyxy`. Without boxes of any shape that holds none.
-        raises: the class of the error.
-
-    Returns:
-        (N, 4).
+    `boxes` are such an array, one box (4,), or an object with such an `xyxy`; an empty array of any
+    shape holds no box.
 
     Raises:
         AdlnError: of the class `raises`: another shape, such as (N, 6) with confidence and class;
@@ -70,15 +59,11 @@ def as_boxes(boxes: Any, *, raises: type[AdlnError]) -> NDArray[np.float64]:
 
 
 def require_pixels(boxes: NDArray[np.floating], *, raises: type[AdlnError], what: str = "") -> None:
-    """Refuse boxes in shares of the picture, of which each would be a pixel in its corner.
-
-    Args:
-        boxes: (..., 4), in any of the formats.
-        raises: the class of the error.
-        what: beginning of the message.
+    """Refuse boxes (..., 4) in shares of the picture, of which each would be a pixel in its corner.
 
     Raises:
-        AdlnError: of the class `raises`: all numbers are in 0..1, and not all are whole.
+        AdlnError: of the class `raises`, beginning with `what`: all numbers are in 0..1, and not
+            all are whole.
     """
     if boxes.size and boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1).any():
         first = boxes.reshape(-1, 4)[0].tolist()
@@ -89,27 +74,13 @@ def require_pixels(boxes: NDArray[np.floating], *, raises: type[AdlnError], what
 
 
 def xywh_to_xyxy(boxes_xywh: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Left, top, width, height -> left, top, right, bottom.
-
-    Args:
-        boxes_xywh: (..., 4).
-
-    Returns:
-        (..., 4), of the same type.
-    """
+    """Left, top, width, height (..., 4) -> left, top, right, bottom, of the same type."""
     start, size = boxes_xywh[..., :2], boxes_xywh[..., 2:]
     return np.concatenate([start, start + size], axis=-1)
 
 
 def xyxy_to_xywh(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Left, top, right, bottom -> left, top, width, height.
-
-    Args:
-        boxes_xyxy: (..., 4).
-
-    Returns:
-        (..., 4), of the same type.
-    """
+    """Left, top, right, bottom (..., 4) -> left, top, width, height, of the same type."""
     start, end = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return np.concatenate([start, end - start], axis=-1)
 
@@ -117,63 +88,27 @@ def xyxy_to_xywh(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
 def clip_to_picture(
     boxes_xyxy: NDArray[np.floating], *, height_px: int, width_px: int
 ) -> NDArray[np.floating]:
-    """Cut boxes at the picture's border.
-
-    Args:
-        boxes_xyxy: (..., 4).
-        height_px: height of the picture.
-        width_px: width of the picture.
-
-    Returns:
-        (..., 4), of the same type. A box that lies outside has no area.
-    """
+    """Cut boxes (..., 4) at the picture's border; one that lies outside has no area then."""
     limits = np.array([width_px, height_px, width_px, height_px], dtype=boxes_xyxy.dtype)
     clipped: NDArray[np.floating] = np.minimum(np.maximum(boxes_xyxy, 0), limits)
     return clipped
 
 
 def areas(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Area of each box.
-
-    Args:
-        boxes_xyxy: (..., 4).
-
-    Returns:
-        (...,) in px²; 0 where right is not beyond left or bottom not below top.
-    """
+    """Areas in px² of boxes (..., 4); 0 where right is not beyond left, bottom not below top."""
     size: NDArray[np.floating] = np.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0)
     return size[..., 0] * size[..., 1]
 
 
-def shared_areas(
-    a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    """Area that each box of a shares with each box of b.
-
-    Args:
-        a_xyxy: (N, 4).
-        b_xyxy: (M, 4).
-
-    Returns:
-        (N, M) in px².
-    """
-    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
-    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
-    size: NDArray[np.floating] = np.maximum(end - start, 0)
-    return size[..., 0] * size[..., 1]
-
-
 def iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Intersection over union of each box of a with each box of b.
-
-    Args:
-        a_xyxy: (N, 4).
-        b_xyxy: (M, 4).
+    """Intersection over union of each box of a (N, 4) with each of b (M, 4).
 
     Returns:
         (N, M) in 0..1; two boxes without area have 0.
     """
-    shared = shared_areas(a_xyxy, b_xyxy)
+    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
+    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
+    shared = areas(np.concatenate([start, end], axis=-1))
     union = areas(a_xyxy)[:, np.newaxis] + areas(b_xyxy)[np.newaxis, :] - shared
     overlap: NDArray[np.floating] = np.divide(
         shared, union, out=np.zeros_like(shared), where=union > 0

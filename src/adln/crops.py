@@ -40,21 +40,14 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-_ON_ITS_SIDE = (
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-)
+_ON_ITS_SIDE = [_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)]
 
 
 def read_bytes(path: str | Path) -> bytes:
     """Read a picture file without decoding it.
 
     Raises:
-        ImageError: The file is missing, cannot be read, or is a pipe or a device, which might
-            never end; the message names it.
+        ImageError: it is missing, cannot be read, or is a pipe or a device, which might never end.
     """
     require_regular(Path(path), raises=ImageError, expected="a picture file")
     try:
@@ -70,54 +63,38 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a picture, upright, in px; only its header is decoded.
 
     Raises:
-        ImageError: The file is missing, or is no picture.
+        ImageError: see `read_bytes`; or it is no picture.
     """
     with _open(read_bytes(path), str(path)) as picture:
         width, height = picture.size
-        try:
-            turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION_TAG, 1))
-        except Exception:
-            # A broken EXIF block says nothing about the pixels.
-            turn = None
-    return (height, width) if turn in _ON_ITS_SIDE else (width, height)
+        return (height, width) if _turn_of(picture) in _ON_ITS_SIDE else (width, height)
 
 
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file at its full size.
+    """Decode the bytes of a picture file, of any format that Pillow reads, at its full size.
 
-    Any format that Pillow reads is accepted. The EXIF orientation is applied. Transparent pixels
-    are laid on black, the colour that training pads with. Grey pictures of 16 bits are scaled to
-    8 bits (65535 becomes 255), not clipped. Of an animation, the first frame is taken.
-
-    Args:
-        data: The content of a picture file.
-        name: What error messages call the picture; usually its path.
-
-    Returns:
-        The picture, (H, W, 3) uint8 RGB, writable.
-
-    Raises:
-        ImageError: The bytes are no picture, are truncated or damaged, hold no pixels, or hold
-            more than ``MAX_PIXELS`` pixels.
-    """
-    return np.array(_decode(data, name, reduce_to_px=None), dtype=np.uint8)
-
-
-def to_rgb(picture: Image.Image, *, name: str = "picture") -> NDArray[np.uint8]:
-    """The pixels of a Pillow picture, as :func:`decode_image` gives those of its file.
-
-    ``picture.convert("RGB")`` is not that: it leaves a picture on its side, clips 16 bits to 8 and
-    shows what is hidden under transparent pixels.
-
-    Args:
-        picture: Of any mode.
-        name: What error messages call it.
+    The EXIF orientation is applied. Transparent pixels are laid on black, the colour that training
+    pads with. Grey pictures of 16 bits are scaled to 8 bits (65535 becomes 255), not clipped. Of an
+    animation, the first frame is taken. Error messages call the picture `name`.
 
     Returns:
         (H, W, 3) uint8 RGB, writable.
 
     Raises:
-        ImageError: It is closed or damaged, holds no pixels or too many, or its numbers have no
+        ImageError: the bytes are no picture, are truncated or damaged, hold no pixels, or more than
+            `MAX_PIXELS`.
+    """
+    return np.array(_decode(data, name, reduce_to_px=None), dtype=np.uint8)
+
+
+def to_rgb(picture: Image.Image, *, name: str = "picture") -> NDArray[np.uint8]:
+    """The pixels of a Pillow picture of any mode, as `decode_image` gives those of its file.
+
+    `picture.convert("RGB")` is not that: it leaves a picture on its side, clips 16 bits to 8 and
+    shows what is hidden under transparent pixels.
+
+    Raises:
+        ImageError: it is closed or damaged, holds no pixels or too many, or its numbers have no
             range that is defined.
     """
     _require_sane_size(picture, name, None)
@@ -125,14 +102,7 @@ def to_rgb(picture: Image.Image, *, name: str = "picture") -> NDArray[np.uint8]:
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read and decode a picture file at its full size; see :func:`decode_image`.
-
-    Returns:
-        The picture, (H, W, 3) uint8 RGB, writable.
-
-    Raises:
-        ImageError: The file is missing, cannot be read, or cannot be decoded.
-    """
+    """Read and decode a picture file at its full size; see `read_bytes` and `decode_image`."""
     return decode_image(read_bytes(path), name=str(path))
 
 
@@ -142,20 +112,12 @@ def resize(
     height_px: int = CROP_HEIGHT_PX,
     width_px: int = CROP_WIDTH_PX,
 ) -> NDArray[np.uint8]:
-    """Resize a picture with Pillow's bilinear filter, which averages when it shrinks.
+    """Resize (H, W, 3) uint8 RGB with Pillow's bilinear filter, which averages when it shrinks.
 
     The proportions are not kept: a person crop is stretched to the network's input.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        height_px: Height of the result.
-        width_px: Width of the result.
-
-    Returns:
-        (height_px, width_px, 3) uint8 RGB, writable.
-
     Raises:
-        ImageError: The picture is not (H, W, 3) uint8, or a size is below one.
+        ImageError: it is no such picture, or a size is below one.
 
     Source:
         Sec. III.B; the resize of "Bag of Tricks" (torchvision ``Resize`` on a Pillow image).
@@ -170,15 +132,7 @@ def read_crop(
     height_px: int = CROP_HEIGHT_PX,
     width_px: int = CROP_WIDTH_PX,
 ) -> NDArray[np.uint8]:
-    """Read a picture file and resize it to the network's input.
-
-    Returns:
-        (height_px, width_px, 3) uint8 RGB, writable.
-
-    Raises:
-        ImageError: The file is missing or cannot be decoded (see :func:`decode_crop`), or a
-            size is below one.
-    """
+    """Read a picture file and resize it to the network's input; see `decode_crop`."""
     data = read_bytes(path)
     return decode_crop(data, name=str(path), height_px=height_px, width_px=width_px)
 
@@ -190,43 +144,28 @@ def decode_crop(
     height_px: int = CROP_HEIGHT_PX,
     width_px: int = CROP_WIDTH_PX,
 ) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file and resize it to the network's input.
+    """Decode the bytes of a picture file and resize it to the network's input, uint8 RGB.
 
-    A JPEG of more than ``REDUCE_JPEG_ABOVE_PIXELS`` pixels is decoded at a reduced scale (still
-    at least four times the crop), so that a scan of 20,000 px does not take gigabytes.
-
-    Args:
-        data: The content of a picture file.
-        name: What error messages call the picture; usually its path.
-        height_px: Height of the crop.
-        width_px: Width of the crop.
-
-    Returns:
-        (height_px, width_px, 3) uint8 RGB, writable.
+    A JPEG of more than `REDUCE_JPEG_ABOVE_PIXELS` pixels is decoded at a reduced scale (still at
+    least four times the crop), so that a scan of 20,000 px does not take gigabytes.
 
     Raises:
-        ImageError: The picture cannot be decoded (see :func:`decode_image`), or a size is below
-            one.
+        ImageError: see `decode_image`; or a size is below one.
     """
     picture = _decode(data, name, reduce_to_px=4 * max(height_px, width_px))
     return _to_crop(picture, height_px, width_px)
 
 
 def cut(image: NDArray[np.uint8], box_xyxy: Sequence[float]) -> NDArray[np.uint8]:
-    """Cut a box out of a picture; the part outside the picture is left away.
+    """Cut a box out of a picture (H, W, 3) uint8 RGB; the part outside the picture is left away.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        box_xyxy: Left, top, right, bottom in pixels; right and bottom are exclusive. Fractions
-            are rounded outwards, so that every pixel the box touches is kept.
-
-    Returns:
-        The part of the picture, (h, w, 3) uint8 RGB; a copy, which does not keep the whole
-        picture in memory.
+    The box is left, top, right, bottom in pixels; right and bottom are exclusive. Fractions are
+    rounded outwards, so that every pixel the box touches is kept. The result is a copy, which does
+    not keep the whole picture in memory.
 
     Raises:
-        ImageError: The picture is not (H, W, 3) uint8, the box is not four finite numbers, or
-            nothing of the box lies in the picture.
+        ImageError: it is no such picture, the box is not four finite numbers, or nothing of it lies
+            in the picture.
     """
     require_picture(image)
     sides = [float(side) for side in box_xyxy]
@@ -255,17 +194,7 @@ def to_jpeg(image: NDArray[np.uint8] | Image.Image, *, quality: int) -> bytes:
 
 
 def flip(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mirror crops left to right.
-
-    Args:
-        crops: (..., H, W, 3) uint8 RGB.
-
-    Returns:
-        The mirrored crops, same shape, contiguous.
-
-    Raises:
-        ImageError: The last axis is not the three colours.
-    """
+    """Mirror crops (..., H, W, 3) uint8 RGB left to right; the result is contiguous."""
     if crops.ndim < 3 or crops.shape[-1] != 3:
         raise ImageError(f"Expected crops of shape (..., H, W, 3), got {crops.shape}.")
     return np.ascontiguousarray(crops[..., ::-1, :])
@@ -284,7 +213,8 @@ def _load(picture: Image.Image, name: str) -> Image.Image:
     """Read the pixels, and bring them upright and to RGB."""
     try:
         picture.load()
-        return _to_rgb(_turn_upright(picture), name)
+        turn = _turn_of(picture)
+        return _to_rgb(picture if turn is None else picture.transpose(turn), name)
     except ImageError:
         raise
     except Exception as error:
@@ -335,14 +265,14 @@ def _require_sane_size(picture: Image.Image, name: str, reduce_to_px: int | None
         )
 
 
-def _turn_upright(picture: Image.Image) -> Image.Image:
+def _turn_of(picture: Image.Image) -> Image.Transpose | None:
+    """The turn that brings a picture upright."""
     try:
         orientation = picture.getexif().get(_ORIENTATION_TAG)
     except Exception:
-        # A broken EXIF block says nothing about the pixels, which have been decoded by now.
-        return picture
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return picture if turn is None else picture.transpose(turn)
+        # A broken EXIF block says nothing about the pixels.
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
@@ -385,15 +315,7 @@ def _to_crop(picture: Image.Image, height_px: int, width_px: int) -> NDArray[np.
 
 
 def require_picture(image: NDArray[Any], *, name: str = "") -> None:
-    """Refuse what is not (H, W, 3) uint8.
-
-    Args:
-        image: Any array.
-        name: What the message calls it.
-
-    Raises:
-        ImageError: It is of another shape or type, or holds no pixels.
-    """
+    """Raise an `ImageError`, about `name`, if this is not (H, W, 3) uint8 with pixels."""
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
         return
     hint = ""

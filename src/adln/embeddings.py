@@ -34,23 +34,11 @@ class Embedder(Protocol):
         """Length D of an embedding."""
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops at every depth.
-
-        Args:
-            crops: (N, H, W, 3) RGB uint8.
-
-        Returns:
-            depth -> (N, D) float32 of unit length.
-        """
+        """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length."""
 
 
 def chosen_depth(depths: Sequence[int], depth: int | None, *, network: str | Path) -> int:
-    """The depth at which a network is asked.
-
-    Args:
-        depths: that it answers, ascending.
-        depth: that is wanted; the deepest if None.
-        network: what messages call it.
+    """The depth at which a network is asked: the wanted one of `depths`, or the deepest if None.
 
     Raises:
         ModelFileError: it does not answer at that depth.
@@ -65,10 +53,7 @@ def chosen_depth(depths: Sequence[int], depth: int | None, *, network: str | Pat
 
 
 def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scale each feature to Euclidean length 1.
-
-    Args:
-        features: (..., D), any float type.
+    """Scale each feature (..., D), of any float type, to Euclidean length 1.
 
     Returns:
         (..., D) float32. A feature of zeros stays zeros; one that holds a NaN becomes NaN.
@@ -81,30 +66,16 @@ def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def without_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which embeddings compare with nothing: those of zeros, or not finite.
+    """Which embeddings (N, D) compare with nothing: those of zeros, or not finite. Returns (N,).
 
     Some networks give them for crops of one colour, such as those of a covered camera.
-
-    Args:
-        embeddings: (N, D), of unit length otherwise.
-
-    Returns:
-        (N,).
     """
     compares: NDArray[np.bool_] = np.vecdot(embeddings, embeddings) > _LEAST_SQUARE
     return ~compares
 
 
 def require_direction(embeddings: NDArray[np.float32], *, what: str) -> None:
-    """Refuse embeddings that compare with nothing.
-
-    Args:
-        embeddings: (N, D).
-        what: what messages call the crops.
-
-    Raises:
-        ImageError: there is one, see `without_direction`.
-    """
+    """Raise an `ImageError`, about `what`, if one of embeddings (N, D) compares with nothing."""
     if without_direction(embeddings).any():
         raise ImageError(no_direction(what))
 
@@ -120,17 +91,10 @@ def no_direction(what: str) -> str:
 def flip_average(
     features: NDArray[np.floating], flipped_features: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Embeddings from the features of crops and of their mirror images.
+    """Embeddings (N, D) of unit length from features (N, D) of crops and of their mirror images.
 
-    The average is taken of the features as they leave batch norm, then scaled once. Scaling each
-    of the two first would give another embedding.
-
-    Args:
-        features: (N, D) features after batch norm, of the crops.
-        flipped_features: (N, D) the same, of the mirrored crops.
-
-    Returns:
-        (N, D) float32 of unit length.
+    The features are averaged as they leave batch norm, then scaled once. Scaling each of the two
+    first would give another embedding.
 
     Source: Sec. III.B.
     """
@@ -138,10 +102,7 @@ def flip_average(
 
 
 def find_unusable(embeddings: NDArray[np.floating]) -> tuple[int, str] | None:
-    """Find the first embedding that cannot be compared.
-
-    Args:
-        embeddings: (N, D).
+    """Find the first of embeddings (N, D) that cannot be compared.
 
     Returns:
         Its position and what it holds, in words; None if all are finite and none is zero.
@@ -155,11 +116,7 @@ def find_unusable(embeddings: NDArray[np.floating]) -> tuple[int, str] | None:
 
 
 def cosine_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float32]:
-    """1 - cosine of the angle between each row of a and each row of b.
-
-    Args:
-        a: (N, D), of any length.
-        b: (M, D), of any length.
+    """1 - cosine of the angle between each row of a (N, D) and each of b (M, D), of any length.
 
     Returns:
         (N, M) float32 in 0..2. For embeddings of unit length it is half the squared distance.

@@ -1,7 +1,6 @@
 """All errors that adln raises on purpose.
 
-Each message says what was expected, what was received and what to do, so that a program can catch
-:class:`AdlnError` and show its text to users unchanged.
+Each message says what was expected, what was received and what to do, for users to read unchanged.
 """
 
 from importlib import import_module
@@ -89,13 +88,9 @@ class ServiceError(AdlnError):
 
 
 class UndeliveredError(DeliveryError):
-    """A receiver has not acknowledged all sightings sent to it.
+    """A receiver has not acknowledged all sightings sent to it, but only the first so many.
 
-    Args:
-        reason: Why, for the log.
-        acknowledged: Number of sightings acknowledged, from the first on.
-        refused: Whether the receiver refused the content of the next one, so that retrying will
-            not help.
+    It is `refused` if it was the content of the next one, so that retrying will not help.
     """
 
     def __init__(self, reason: str, *, acknowledged: int = 0, refused: bool = False) -> None:
@@ -105,14 +100,7 @@ class UndeliveredError(DeliveryError):
 
 
 def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnError]) -> Any:
-    """Import a package that an extra installs.
-
-    Returns:
-        The module, untyped.
-
-    Raises:
-        AdlnError: of class `raises`: it is not installed.
-    """
+    """Import a package of an extra, or raise an error of the class `raises` that says how."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -1,7 +1,4 @@
-"""Feature files: embeddings with the paths of their pictures and the network that made them.
-
-They pass the test features of Sec. III.B from `adln embed` to searching and comparing.
-"""
+"""Feature files of `adln embed`: embeddings with their pictures and their network."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +30,6 @@ class FeatureSource:
         model_sha256: hex digest of the network file.
         source_sha256: hex digest of the trained network that it was exported from.
         precision: "fp32", "fp16" or "int8".
-        adln_version: version of adln that computed them.
         space: see `adln.manifest.Manifest.spaces`; "" if unknown: then file and depth define it.
     """
 
@@ -53,7 +49,6 @@ class Features:
     Attributes:
         paths: N paths, as given.
         embeddings: (N, D) float32 of unit length.
-        source: their origin.
         columns: further data of the pictures, name -> (N,) numbers or text, such as "camera",
             "track" and "time_s"; see `adln.datasets.columns`.
     """
@@ -79,19 +74,17 @@ def require_writable_format(path: Path) -> None:
 
 
 def write_features(features: Features, path: Path) -> None:
-    """Write a feature file atomically: readers see the old file or the complete new one.
-
-    Args:
-        features: what to write.
-        path: ends in .npz (numpy) or .parquet (needs pyarrow).
-
-    Raises:
-        SettingsError: see `require_writable_format`; or the file cannot be written.
-    """
+    """Write a feature file, whole or not at all; errors as of `require_writable_format`."""
     require_writable_format(path)
     with atomic_write(path, raises=SettingsError) as file:
         if suffix_of(path) == ".npz":
-            _write_npz(features, file)
+            arrays: dict[str, Any] = {
+                "paths": np.array(features.paths, dtype=np.str_),
+                "embeddings": features.embeddings,
+                "source": np.array(json.dumps(asdict(features.source))),
+                **features.columns,
+            }
+            np.savez(file, **arrays)
         else:
             _write_parquet(features, file)
 
@@ -146,16 +139,6 @@ def _parse(path: Path) -> Features:
         raise DatasetError(
             f"{path}: not a feature file of `adln embed`, or damaged ({error}); embed again."
         ) from error
-
-
-def _write_npz(features: Features, file: Any) -> None:
-    arrays: dict[str, Any] = {
-        "paths": np.array(features.paths, dtype=np.str_),
-        "embeddings": features.embeddings,
-        "source": np.array(json.dumps(asdict(features.source))),
-        **features.columns,
-    }
-    np.savez(file, **arrays)
 
 
 def _write_parquet(features: Features, file: Any) -> None:

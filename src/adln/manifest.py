@@ -32,13 +32,8 @@ INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 class Parity:
     """How near the embeddings of the file are to those of the torch network, by cosine.
 
-    Attributes:
-        depth: 1 to 4.
-        batch_size: crops given to the file at a time.
-        crops: how many crops were compared.
-        least: the smallest cosine.
-        mean: the mean cosine.
-        first_percentile: the cosine that one crop in a hundred falls below.
+    `crops` were compared, given to the file in batches; one in a hundred falls below the
+    `first_percentile`.
     """
 
     depth: int
@@ -51,16 +46,7 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Retrieval on one data set by the file and by the torch network, without the flip test.
-
-    Attributes:
-        dataset: name of the data set.
-        depth: 1 to 4.
-        rank1: share in 0..1, of the file.
-        mean_ap: share in 0..1, of the file.
-        torch_rank1: the same of the torch network.
-        torch_mean_ap: the same of the torch network.
-    """
+    """Retrieval on one data set, as shares in 0..1 without flip, by the file and by torch."""
 
     dataset: str
     depth: int
@@ -125,20 +111,19 @@ class Manifest:
         depths: depths that the file answers, ascending.
         precision: of the convolutions' arithmetic.
         dim: D, length of an embedding.
-        height_px: height of a crop.
-        width_px: width of a crop.
+        height_px: height of a crop; `width_px` is its width.
         input_form: what "crops" must be. "uint8_rgb_nhwc": (N, H, W, 3) uint8 RGB 0..255, as
             `adln.crops` gives it. "float_rgb_nchw": (N, 3, H, W) float32 RGB 0..255, for ncnn,
             which knows no bytes. Normalisation always happens inside the file.
-        starts_after: 0 if the input is "crops"; a stage 1 to 3 if the input is "map_<stage>",
-            the map that a shallower file of the same weights has put out.
+        starts_after: 0 if the input is "crops"; a stage 1 to 3 if the input is "map_<stage>", the
+            map that a shallower file of the same weights has put out.
         maps: stages whose maps the file puts out as "map_<stage>", for a deeper file to go on.
         sums: stages at which exits answer together: besides the map, "sum_<stage>" (N, D) float32
             is put out or taken there, the sum of their embeddings so far.
         training_data: what the weights learned from.
         licence: under which terms weights and data may be used; "" if unknown.
-        calibration: what the int8 ranges were measured on and which modules stayed in float; ""
-            for the other precisions.
+        calibration: what the int8 ranges were measured on and which modules stayed in float; "" for
+            the other precisions.
         source_sha256: hex digest of the network file that was exported.
         adln_version: version that exported.
         created_utc: when, ISO 8601.
@@ -151,7 +136,6 @@ class Manifest:
         pairs: proof that the int8 arithmetic overflows on no processor; None for the other
             precisions and in files without one.
         probe: crops and answers by which a device is tried; None in files without one.
-        format: version of this manifest.
 
     Raises:
         ModelFileError: a value is impossible.
@@ -228,6 +212,11 @@ class Manifest:
         """Names of what is handed over after a stage: the map, and a sum if there is one."""
         return (map_name(stage), *([sum_name(stage)] if stage in self.sums else []))
 
+    @property
+    def embedding_names(self) -> list[str]:
+        """Names of the outputs (N, D), one for each depth."""
+        return [self.output_names(depth)[0] for depth in self.depths]
+
     def output_names(self, depth: int) -> tuple[str, str]:
         """Names of the outputs for one depth.
 
@@ -260,15 +249,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> "Manifest":
-        """Read a manifest strictly.
-
-        Args:
-            text: as `to_json` wrote it.
-            source: the file that holds it, for messages.
+        """Read a manifest strictly, as `to_json` wrote it; messages name its `source`.
 
         Raises:
-            ModelFileError: no JSON, a key too many or too few, a value of the wrong type or out
-                of range.
+            ModelFileError: no JSON, a key too many or too few, a value of the wrong type or out of
+                range.
         """
         try:
             values = parse_json(text)
@@ -287,8 +272,7 @@ class Manifest:
 def map_name(stage: int) -> str:
     """Name of the input or output that carries the map of a stage, (N, C, H, W).
 
-    Its type is that in which the network holds it there: float32, float16 or, in int8, uint8. It
-    means nothing but to the files of the same export.
+    float32, float16 or, in int8, uint8; it means nothing but to the files of the same export.
     """
     return f"map_{stage}"
 

@@ -1,7 +1,4 @@
-"""Formats of the pixels that foreign networks take.
-
-Common ground of those that run such a network and those that train in its space.
-"""
+"""Formats of the pixels that foreign networks take, to run them or train in their space."""
 
 import hashlib
 import json
@@ -59,14 +56,10 @@ class PixelForm:
         return cls(colours=told_colours(path) or "rgb")
 
     def identity(self, sha256: str, path: Path) -> str:
-        """Digest of a file and of its input format.
+        """Digest of a file, whose own hex digest is given, and of its input format.
 
         The embeddings of two formats cannot be compared, though the file is the same. In its own
         format a file has its own digest.
-
-        Args:
-            sha256: hex digest of the file.
-            path: the file.
         """
         return sha256 if self == PixelForm.own(path) else self._mixed(sha256)
 

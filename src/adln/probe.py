@@ -1,8 +1,8 @@
 """Draws crops by which a device is tried: the same bytes on every machine and in every release.
 
 Made of whole numbers and SHA-256 only, because random generators and floating point may change.
-They look a little like people (Sec. III.A's crops): a head, a trunk and legs before a background,
-with folds and noise; every second one in harsh light, which drives int8 arithmetic to its limits.
+They look a little like people; every second one in harsh light, which drives int8 arithmetic to its
+limits.
 """
 
 import hashlib
@@ -19,17 +19,7 @@ _GRID = 64
 
 
 def draw_crops(seed: int, count: int, *, height_px: int, width_px: int) -> NDArray[np.uint8]:
-    """Draw crops.
-
-    Args:
-        seed: other seeds give other crops.
-        count: N.
-        height_px: H, 2 or more.
-        width_px: W, 2 or more.
-
-    Returns:
-        (N, H, W, 3) uint8 RGB.
-    """
+    """Draw crops (N, H, W, 3) uint8 RGB, H and W at least 2; other seeds give other crops."""
     crops = np.empty((count, height_px, width_px, 3), dtype=np.uint8)
     for index in range(count):
         is_harsh = index % 2 == 1

@@ -1,8 +1,4 @@
-"""Settings as frozen dataclasses, read strictly from TOML.
-
-An unknown key or a value of the wrong type is an error that names file and key, so that a typing
-mistake never silently leaves the default.
-"""
+"""Settings as frozen dataclasses, read strictly from TOML: unknown keys are errors."""
 
 import json
 import tomllib
@@ -35,13 +31,13 @@ def settings(cls: type[S]) -> type[S]:
 
 
 def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
-    """Read settings from a TOML file, then apply overrides.
+    """Read settings from a TOML file, or the defaults if `path` is None, then apply overrides.
 
     Args:
         kind: a class made by `settings`.
-        path: TOML file; None for the defaults.
-        overrides: "key=value" with a dotted key and a value in TOML, e.g. "schedule.epochs=3".
-            Text needs no quotes, e.g. "detector.model=/data/yolox.onnx".
+        path: of the file.
+        overrides: "key=value" with a dotted key and a value in TOML, e.g. "schedule.epochs=3". Text
+            needs no quotes, e.g. "detector.model=/data/yolox.onnx".
 
     Raises:
         SettingsError: missing or malformed file, unknown key, value of the wrong type.
@@ -62,11 +58,7 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
 
 
 def changed(value: T, overrides: Sequence[str]) -> T:
-    """Apply overrides to settings; see `read_settings`.
-
-    Raises:
-        SettingsError: unknown key, value of the wrong type.
-    """
+    """Apply overrides to settings; see `read_settings`, also for errors."""
     values = asdict(value)
     for override in overrides:
         _merge(values, _parse_override(type(value), override))
@@ -74,15 +66,11 @@ def changed(value: T, overrides: Sequence[str]) -> T:
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
-    """Build settings from nested mappings of plain values.
-
-    Args:
-        kind: a class made by `settings`.
-        values: parsed TOML or JSON.
-        source: name of their origin, for errors.
+    """Build settings of a class made by `settings` from nested mappings of plain values.
 
     Raises:
-        SettingsError: unknown key, value of the wrong type, or refused by the class itself.
+        SettingsError: unknown key, value of the wrong type, or refused by the class itself; the
+            message begins with `source`.
     """
     # Imported here because devices that read no settings may lack pydantic.
     from pydantic import TypeAdapter, ValidationError
@@ -110,14 +98,8 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
 def require_between(value: object, low: float, high: float, *names: str) -> None:
     """Check numbers of a settings class, which would otherwise silently switch something off.
 
-    Args:
-        value: the settings.
-        low: least value, included.
-        high: greatest value, included.
-        names: the attributes.
-
     Raises:
-        SettingsError: one is out of range.
+        SettingsError: an attribute of `names` is not in low..high, both included.
     """
     for name in names:
         given = getattr(value, name)
@@ -215,11 +197,7 @@ def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def to_toml(value: "DataclassInstance") -> str:
-    """Write settings as TOML, without values that equal their defaults.
-
-    Args:
-        value: of a class made by `settings`, all of whose fields have defaults.
-    """
+    """Write settings, whose fields all have defaults, as TOML; what equals them is left out."""
     return "\n".join(_tables(value, "")) + "\n"
 
 

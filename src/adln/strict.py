@@ -1,6 +1,6 @@
 """Reads JSON strictly: nothing is converted, left out or made up.
 
-For files that a device reads, which need not have pydantic; settings are read by `adln.settings`.
+For files that a device reads, which need not have pydantic; see `adln.settings` for settings.
 """
 
 import json
@@ -14,11 +14,7 @@ T = TypeVar("T")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON from elsewhere says.
-
-    Raises:
-        ValueError: it is not JSON, or nested more deeply than any file of adln.
-    """
+    """What JSON from elsewhere says; a ValueError if it is none, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -28,14 +24,12 @@ def parse_json(text: str | bytes) -> Any:
 def read_strictly(kind: type[T], values: object, where: str) -> T:
     """Build a dataclass from what JSON gave.
 
-    Args:
-        kind: a dataclass of numbers, texts, tuples of one type, other such dataclasses, and each of
-            them or None. A Literal is any text here: the class refuses what it does not know.
-        values: an object of JSON.
-        where: its name, for messages.
+    It is a dataclass of numbers, texts, tuples of one type, other such dataclasses, and each of
+    them or None. A Literal is any text here: the class refuses what it does not know.
 
     Raises:
-        ModelFileError: a key is unknown or missing, or a value is of another type.
+        ModelFileError: a key is unknown or missing, or a value is of another type; the message
+            begins with `where`.
     """
     expected = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     keys = f"it should have the keys {sorted(expected)}"

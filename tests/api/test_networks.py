@@ -25,6 +25,7 @@ from adln.cameras import finding
 from adln.cameras.finding import FoundPerson
 from adln.cli.main import adln as command
 from adln.embedders.foreign import sidecar
+from adln.embedders.named import name_of_network
 from adln.embedders.session import open_session
 from adln.errors import GalleryError, ImageError, ModelFileError, SettingsError
 from adln.gallery.records import ModelKey
@@ -143,6 +144,13 @@ def test_a_network_that_was_exchanged_is_refused(foreign: Path) -> None:
     write_foreign(foreign, batch=2)
     with pytest.raises(ModelFileError, match="is not the file that"):
         adln.load(foreign)
+
+
+def test_a_network_that_was_exchanged_is_not_called_by_its_name(foreign: Path) -> None:
+    digest = adln.describe_network(foreign, name="mine").source_sha256
+    assert name_of_network(digest) == "mine"
+    write_foreign(foreign, batch=2)
+    assert name_of_network(digest) is None
 
 
 def test_embeddings_of_differently_prepared_pixels_are_never_compared(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
-from adln.cli.gallery_places import open_place
+from adln.cli.gallery_words import open_place
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.records import ModelKey, Sighting

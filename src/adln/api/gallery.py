@@ -30,10 +30,7 @@ from adln.matching.identification import Identification, identify
 
 @checked(GalleryError)
 class Gallery:
-    """A gallery of people who were seen, in a folder on this device.
-
-    Args:
-        folder: created if it does not exist.
+    """A gallery of people who were seen, in a folder on this device, which is made if need be.
 
     Attributes:
         folder: its absolute path.

@@ -11,22 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-import adln
 from adln.arguments import checked
 from adln.atomic import beside, is_there, suffix_of
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
+from adln.embedders import shipped
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.foreign import describe_foreign, known_description, sidecar
-from adln.embedders.proving import find_verdict, foreign_probe, run_alone
-from adln.embedders.shipped import (
-    DEFAULT,
-    SHIPPED,
-    find_network,
-    name_network,
-    own_networks,
-    require_name,
-)
+from adln.embedders.proving import find_verdict, run_alone
 from adln.embeddings import chosen_depth
 from adln.errors import AdlnError, ImageError, ModelFileError, SettingsError
 from adln.gallery.records import ModelKey
@@ -42,17 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 @checked(SettingsError)
 class Network:
-    """A network that embeds people.
-
-    Args:
-        path: a file exported by `adln export` or described by `describe_network`; or a known name.
-        depth: 1 to 4, for a file that has several; default: the deepest.
-        flip: average with the mirrored crop, at twice the cost.
-        threads: processor cores to use; default: all.
-
-    Raises:
-        ModelFileError: the file is missing, damaged, or not exported by adln and not described.
-        DeviceError: its embeddings are wrong on this device.
+    """A network that embeds people; see `load` for what it takes and the errors.
 
     Examples:
         >>> net = adln.load("res1")
@@ -74,7 +56,7 @@ class Network:
         flip: bool = False,
         threads: int | None = None,
     ) -> None:
-        found = find_network(path)
+        found = shipped.find_network(path)
         # Absolute, because a program may change its working directory.
         file = found.absolute() if is_there(found) else path
         self.embedder = OnnxEmbedder(file, flip=flip, threads=threads)
@@ -163,7 +145,9 @@ class Network:
             crops = [_plain(pictures)]
         answer = self.embedder.embed_pictures(crops)
         if answer.unusable:
-            raise ImageError(_together([broken.reason for broken in answer.unusable]))
+            text = "; ".join(broken.reason for broken in answer.unusable[:_REASONS])
+            more = len(answer.unusable) - _REASONS
+            raise ImageError(text + (f"; and {more:,} more like these." if more > 0 else ""))
         return answer.embeddings[self.depth]
 
 
@@ -195,7 +179,7 @@ class KnownNetwork:
 
 @checked(SettingsError)
 def load(
-    network: str | Path = DEFAULT,
+    network: str | Path = shipped.DEFAULT,
     *,
     mean: ArrayLike | None = None,
     std: ArrayLike | None = None,
@@ -234,10 +218,10 @@ def load(
         >>> mine.embed(picture).shape == (1, mine.dim)
         True
     """
-    path = find_network(network)
+    path = shipped.find_network(network)
     given = mean is not None or std is not None or colours is not None or layout != "nchw"
     if given or (suffix_of(path) == ".xml" and not sidecar(path).is_file()):
-        form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
+        form = _pixel_form(path, mean, std, colours, layout)
         known = known_description(path)
         if known is None or known[0] != form:
             describe_network(path, **asdict(form))
@@ -291,20 +275,13 @@ def describe_network(
     """
     path = Path(path)
     if name:
-        require_name(name)
+        shipped.require_name(name)
     # Before anything is written.
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
-    form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
+    form = _pixel_form(path, mean, std, colours, layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     known = known_description(path)
-    manifest = describe_foreign(
-        path,
-        form,
-        version=adln.__version__,
-        training_data=training_data,
-        licence=licence,
-        probe_of=foreign_probe,
-    )
+    manifest = describe_foreign(path, form, known, training_data=training_data, licence=licence)
     if wanted is not None:
         try:
             found = Network(path).embed(pictures)
@@ -313,17 +290,21 @@ def describe_network(
                     f"{path}: gives embeddings {found.shape} of these pictures, its reference has "
                     f"{wanted.shape}; expected one row for each picture."
                 )
+            least = float((found * wanted).sum(axis=1).min())
+            if not least >= _SAME:
+                raise ModelFileError(
+                    f"{path}: does not answer like its reference: least cosine {least:.4f}, at "
+                    f"least {_SAME} is needed. Look at colours, mean and std, and how pictures are "
+                    "resized."
+                )
         except AdlnError:
-            _put_back(path, before)
+            # As it was described before.
+            if before is None:
+                sidecar(path).unlink(missing_ok=True)
+            else:
+                sidecar(path).write_bytes(before)
             raise
-        least = float((found * wanted).sum(axis=1).min())
-        if not least >= _SAME:
-            _put_back(path, before)
-            raise ModelFileError(
-                f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
-                f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
-            )
-    names = [one for one, file in own_networks().items() if file == path.resolve()]
+    names = [one for one, file in shipped.own_networks().items() if file == path.resolve()]
     if names and known is not None and known[0] != form:
         _LOG.warning(
             "%s was described with other pixels before (as %s): it is another network now, "
@@ -333,17 +314,12 @@ def describe_network(
             ", ".join(names),
         )
     if name:
-        name_network(name, path)
+        shipped.name_network(name, path)
     return manifest
 
 
 def _pixel_form(
-    path: Path,
-    *,
-    mean: ArrayLike | None,
-    std: ArrayLike | None,
-    colours: str | None,
-    layout: str,
+    path: Path, mean: ArrayLike | None, std: ArrayLike | None, colours: str | None, layout: str
 ) -> PixelForm:
     """The input format of a network from elsewhere, with a warning if nothing is known of it."""
     if colours is None and (colours := told_colours(path)) is None:
@@ -378,14 +354,6 @@ def _reference(path: Path, reference: tuple[Any, ArrayLike]) -> tuple[Any, NDArr
     return pictures, rows / lengths
 
 
-def _put_back(path: Path, before: bytes | None) -> None:
-    """Describe a network as it was described before."""
-    if before is None:
-        sidecar(path).unlink(missing_ok=True)
-    else:
-        sidecar(path).write_bytes(before)
-
-
 def networks() -> list[KnownNetwork]:
     """List the networks that can be loaded by name: the shipped ones, then the user's own.
 
@@ -393,8 +361,8 @@ def networks() -> list[KnownNetwork]:
         >>> [one.name for one in adln.networks()]
         ['res1', 'res2']
     """
-    known = [(name, find_network(name), True) for name in SHIPPED]
-    known += [(name, path, False) for name, path in own_networks().items()]
+    known = [(name, shipped.find_network(name), True) for name in shipped.SHIPPED]
+    known += [(name, path, False) for name, path in shipped.own_networks().items()]
     return [_known(*one) for one in known]
 
 
@@ -426,8 +394,7 @@ def find_people(
     """Detect the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
 
     Args:
-        picture: a path, the bytes of a picture file or the open file, an (H, W, 3) uint8 RGB array
-            or tensor, or a PIL image.
+        picture: in any form that `Network.embed` takes.
         detector: a YOLOX file in ONNX, or a detector object, opened once for many
             pictures (`adln.cameras.detector`); default: the file that
             `adln watch --fetch-detector` downloaded.
@@ -473,12 +440,6 @@ def _is_several(pictures: Any) -> bool:
     return isinstance(pictures, Iterable) and not (
         isinstance(pictures, one) or hasattr(pictures, "read") or hasattr(pictures, "convert")
     )
-
-
-def _together(reasons: Sequence[str]) -> str:
-    """Why pictures cannot be used, in a message that can be read."""
-    more = len(reasons) - _REASONS
-    return "; ".join(reasons[:_REASONS]) + (f"; and {more:,} more like these." if more > 0 else "")
 
 
 def _plain(picture: Any) -> Any:

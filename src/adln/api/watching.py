@@ -21,12 +21,6 @@ _WAIT_S = 0.2
 _LEAST_TRIES = 20  # of a detector, until it is given up
 
 
-def _folder_of(gallery: str | Path | Gallery | None) -> Path | None:
-    if gallery is None or isinstance(gallery, str | Path):
-        return None if gallery is None else Path(gallery)
-    return gallery.folder
-
-
 class _WatchedDetector:
     """A detector of somebody else, which may never work: a watch would go on without a sighting."""
 
@@ -101,7 +95,7 @@ def watch(
         door 1 unknown
         door 1 unknown
     """
-    from adln.pipeline.assembly import Assembly, assemble
+    from adln.pipeline.assembly import assemble
     from adln.pipeline.plain_watch import settings_of
     from adln.pipeline.watch_settings import WatchSettings
 
@@ -112,30 +106,38 @@ def watch(
     finds = None
     if detector is not None and not isinstance(detector, str | Path):
         finds = _WatchedDetector(detector, stop)
+    if isinstance(gallery, Gallery):
+        gallery = gallery.folder
+    place = None if gallery is None else Path(gallery)
+    overrides = []
+    if isinstance(network, Network):
+        # What a loaded network stands for besides its file.
+        if network.depth != max(network.embedder.depths):
+            overrides.append(f"network.depth={network.depth}")
+        network = network.path
+    named = str(network)
 
     def settings() -> tuple[WatchSettings, Path]:
         return settings_of(
             [str(source) for source in several],
-            _depth_of(network),
-            gallery=_folder_of(gallery),
+            overrides,
+            gallery=place,
             detector=Path(detector) if isinstance(detector, str | Path) else None,
-            network=str(network.path) if isinstance(network, Network) else str(network),
+            network=named,
             quality=quality,
             start=start,
         )
 
-    def opened() -> Assembly:
-        wanted, folder = settings()
-        while True:
-            try:
-                return assemble(wanted, folder, detector=finds)
-            except CameraNumberTakenError:
-                # Another watch of a new camera began in the same instant.
-                before, (wanted, folder) = wanted, settings()
-                if wanted == before:
-                    raise
-
-    assembly = opened()
+    wanted, folder = settings()
+    while True:
+        try:
+            assembly = assemble(wanted, folder, detector=finds)
+            break
+        except CameraNumberTakenError:
+            # Another watch of a new camera began in the same instant.
+            before, (wanted, folder) = wanted, settings()
+            if wanted == before:
+                raise
 
     def sightings() -> Iterator[Any]:
         found: queue.Queue[SightingEvent] = queue.Queue()
@@ -175,10 +177,3 @@ def watch(
     begun = sightings()
     next(begun)
     return begun
-
-
-def _depth_of(network: str | Path | Network) -> list[str]:
-    """The settings that a loaded network stands for besides its file."""
-    if not isinstance(network, Network) or network.depth == max(network.embedder.depths):
-        return []
-    return [f"network.depth={network.depth}"]

@@ -8,13 +8,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cli import options
 from adln.cli.adapt_overnight import NEEDS_OUT, adapt_overnight, overnight_options
 from adln.cli.gallery_words import actor
 from adln.errors import EvaluationError
 from adln.evaluation.calibrating import calibrate, track_material
 from adln.gallery.adapting import space_name
 from adln.gallery.interface import Gallery
-from adln.gallery.records import ModelKey, StoredSighting
+from adln.gallery.records import StoredSighting
 from adln.gallery.spaces import group_by_space
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.adaptation import TrackedCrops
@@ -24,8 +25,8 @@ from adln.matching.calibration import Calibration
 
 @click.command()
 @click.argument("places", nargs=-1, required=True, metavar="GALLERY | CROPS_OR_RECORDINGS...")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--undo", is_flag=True, help="Go back to the embeddings as the network gave them.")
+@options.flag("--dry-run", help="Say what would be done, and change nothing.")
+@options.flag("--undo", help="Go back to the embeddings as the network gave them.")
 @overnight_options
 def adapt(places: tuple[str, ...], dry_run: bool, undo: bool, **overnight: Any) -> None:
     """Adapt a GALLERY to its cameras, or, with --out, make a network for a site.
@@ -70,7 +71,8 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             mine = [record for record in records if record.model in models]
             crops = tracked_crops(mine, models[0].dim, gallery.carried(mine))
             size = f"{len(mine):,} sightings of {len(set(crops.track_numbers())):,} tracks"
-            click.echo(f"{_depths(models)}: {size}")
+            called = " and ".join(sorted({model.depth_name for model in models}))
+            click.echo(f"{called}: {size}")
             decision = decide(crops, space=space_name(models[0]), fitted_on=size)
             calibration, meaning = _calibration(decision)
             click.echo(decision_text(decision) + meaning)
@@ -154,7 +156,3 @@ def _recognised(decision: GateDecision) -> tuple[float, float] | None:
     method = decision.adaptation.method
     reached = [one.recognised for one in decision.comparisons if one.method == method]
     return (decision.recognised_before, reached[-1]) if reached else None
-
-
-def _depths(models: list[ModelKey]) -> str:
-    return " and ".join(sorted({model.depth_name for model in models}))

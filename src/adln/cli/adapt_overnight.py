@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adln.atomic import locked, require_writable, suffix_of
 from adln.cameras.detector import Detector
-from adln.cli.options import clock, duration, path_option
-from adln.cli.progress import RenewedLine
-from adln.cli.training_view import TrainingView
+from adln.cli import options
+from adln.cli.progress import RenewedLine, TrainingView, clock, mention
 from adln.errors import SettingsError, TracksError, TrainingError, how_to_install
 from adln.site.crops import SiteCrops, are_crops, has_tracks, list_crops
 from adln.site.harvest import harvest, is_harvested
@@ -33,37 +32,36 @@ _DEFAULT_HOURS = 8.0
 _NO_TEACHER = "none"
 
 _OPTIONS = (
-    path_option("--out", help="Train a network for the site: .onnx file."),
+    options.path("--out", help="Train a network for the site: .onnx file."),
     click.option(
         "--teacher",
         default="",
         help="Network to learn from, by name or file; none learns without one, from the clusters "
         "that the site's tracks form under several cameras.",
     ),
-    path_option(
+    options.path(
         "--start",
         help="What to start from: a network of `adln train`, or ImageNet weights of a ResNet-50.",
     ),
     click.option("--network", default="", help="Network in use, to be improved on; default: res2."),
     click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="To learn; 8."),
     click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="To learn."),
-    click.option(
-        "--depth", type=click.IntRange(1, 4), default=2, show_default=True, help="Of the network."
+    options.shown("--depth", type=click.IntRange(1, 4), default=2, help="Of the network."),
+    options.path(
+        "--work", help="Folder for intermediate files, to resume from; default: OUT.work."
     ),
-    path_option("--work", help="Folder for intermediate files, to resume from; default: OUT.work."),
-    click.option(
+    options.shown(
         "--collect",
-        type=duration,
+        type=options.duration,
         default="8h",
-        show_default=True,
         metavar="TIME",
         help="How long live cameras are watched for crops.",
     ),
-    path_option("--detector", help="See `adln watch`."),
-    click.option("--keep-crops", is_flag=True, help="Keep the crops that were stored."),
-    click.option("--new-space", is_flag=True, help="Allow a network that needs a new gallery."),
-    click.option("--pictures", is_flag=True, help="Show people in the report."),
-    click.option("--yes", is_flag=True, help="Store crops without asking."),
+    options.path("--detector", help="See `adln watch`."),
+    options.flag("--keep-crops", help="Keep the crops that were stored."),
+    options.flag("--new-space", help="Allow a network that needs a new gallery."),
+    options.flag("--pictures", help="Show people in the report."),
+    options.flag("--yes", help="Store crops without asking."),
 )
 
 
@@ -85,18 +83,12 @@ def adapt_overnight(
     minutes: float | None,
     depth: int,
     work: Path | None,
-    collect: float,
-    detector: Path | None,
     keep_crops: bool,
     new_space: bool,
     pictures: bool,
-    yes: bool,
-    opened_detector: Detector | None = None,
+    **harvesting: Any,
 ) -> None:
-    """Harvest, learn, judge, write; see `adapt`, whose options these are.
-
-    `collect` is in seconds, and `opened_detector` takes the place of a file.
-    """
+    """Harvest, learn, judge, write; see `adapt`, whose options these are, and `_crops`."""
     _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
     if suffix_of(out) != ".onnx":
         raise SettingsError(f"{out}: the name of the network must end in .onnx.")
@@ -127,27 +119,20 @@ def adapt_overnight(
     crops_folder = request.work / "crops"
     past = past_outcome(request)
     if past is not None:
-        if not _page_of(out).exists():
-            write_page(_page_of(out), past.facts)
+        page = out.with_suffix(".html")
+        if not page.exists():
+            write_page(page, past.facts)
         _clear(crops_folder, keep=keep_crops)
-        _say(f"finished before: {past.reason}. Name another --work to start over.")
+        mention(f"finished before: {past.reason}. Name another --work to start over.")
         return
     require_new(request)
     require_writable(out, raises=SettingsError)
     require_same_space(request)
     with _alone_in(request.work):
-        crops = _crops(
-            places,
-            crops_folder,
-            collect_s=collect,
-            detector=detector,
-            yes=yes,
-            keep=keep_crops,
-            opened=opened_detector,
-        )
+        crops = _crops(places, crops_folder, keep=keep_crops, **harvesting)
         outcome = _train(request, crops, crops_folder, keep=keep_crops)
         if not outcome.finished:
-            _say(
+            mention(
                 f"stopped: {outcome.reason}. The same command goes on; until then "
                 f"{request.network} stays in use"
                 + (f", and crops stay in {crops_folder}." if crops_folder.exists() else ".")
@@ -184,17 +169,17 @@ def _crops(
     places: Sequence[str],
     target: Path,
     *,
-    collect_s: float,
+    keep: bool,
+    collect: float,
     detector: Path | None,
     yes: bool,
-    keep: bool,
-    opened: Detector | None,
+    opened_detector: Detector | None = None,
 ) -> SiteCrops:
     """The crops in folders, and those harvested from cameras and recordings."""
     folders = [Path(place) for place in places if has_tracks(Path(place))]
     sources = [place for place in places if not has_tracks(Path(place))]
     if folders:
-        _say(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
+        mention(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
     for place in sources:
         if Path(place).is_dir() and are_crops(Path(place)):
             list_crops([Path(place)])  # which says how crops tell their tracks
@@ -203,9 +188,9 @@ def _crops(
         from adln.pipeline.plain_watch import settings_of
 
         settings, base = settings_of(sources, gallery=target, detector=detector)
-        if opened is None and not settings.detector.boxes and not settings.detector.model:
+        if opened_detector is None and not settings.detector.boxes and not settings.detector.model:
             have_detector(yes=yes)
-        _say(
+        mention(
             f"This stores pictures of people, cut out of {len(settings.cameras)} camera(s) or "
             f"recording(s), in {target.absolute()}: to learn from, on this machine only. "
             + ("They stay there (--keep-crops)." if keep else "They are deleted in the end.")
@@ -218,8 +203,8 @@ def _crops(
             settings,
             base,
             target,
-            detector=opened,
-            should_stop=lambda: time.monotonic() - begun > collect_s,
+            detector=opened_detector,
+            should_stop=lambda: time.monotonic() - begun > collect,
             on_progress=lambda frames, tracks: live.renew(
                 f"harvesting: {frames:,} frames, {tracks:,} tracks, "
                 f"{clock(time.monotonic() - begun)}"
@@ -260,28 +245,24 @@ def _report(
     assert compared is not None
     assert judging is not None
     tracks = most_gained(compared, [crops.paths[at] for at in judging]) if pictures else []
-    place = _page_of(request.out)
-    write_page(place, outcome.facts, tracks)
-    _say(
+    page = request.out.with_suffix(".html")
+    write_page(page, outcome.facts, tracks)
+    mention(
         f"true pairs recognised at {compared.rate:.1%} false ones: "
         f"{compared.recognised_before:.1%} before, {compared.recognised:.1%} after "
         f"({compared.gain:+.1%}, at least {compared.gain_least:+.1%}), by {compared.num_tracks} "
         "tracks that were not learned from"
     )
     if outcome.written:
-        _say(f"{request.out}: {outcome.reason}; calibration: {outcome.facts['calibration']}")
-        _say(f"terms: {outcome.facts['terms']}")
+        mention(f"{request.out}: {outcome.reason}; calibration: {outcome.facts['calibration']}")
+        mention(f"terms: {outcome.facts['terms']}")
         bridge = str(outcome.facts["bridge"])
-        _say(f"bridge for what galleries have stored: {bridge}")
+        mention(f"bridge for what galleries have stored: {bridge}")
         carries = "" if bridge.startswith("none") else " --gallery GALLERY"
-        _say(f"next: adln networks use {request.out} --name site{carries}")
+        mention(f"next: adln networks use {request.out} --name site{carries}")
     else:
-        _say(f"no new network: {outcome.reason}; {request.network} stays in use")
-    _say(f"report: {place}")
-
-
-def _page_of(out: Path) -> Path:
-    return out.with_suffix(".html")
+        mention(f"no new network: {outcome.reason}; {request.network} stays in use")
+    mention(f"report: {page}")
 
 
 def _clear(folder: Path, *, keep: bool) -> None:
@@ -289,10 +270,10 @@ def _clear(folder: Path, *, keep: bool) -> None:
     if not folder.exists():
         return
     if keep:
-        _say(f"kept: pictures of people in {folder.absolute()}")
+        mention(f"kept: pictures of people in {folder.absolute()}")
         return
     shutil.rmtree(folder)
-    _say(f"deleted: the crops in {folder.absolute()}")
+    mention(f"deleted: the crops in {folder.absolute()}")
 
 
 def _require_packages(more: Mapping[str, str]) -> None:
@@ -303,7 +284,3 @@ def _require_packages(more: Mapping[str, str]) -> None:
             f"training needs {', '.join(missing)}; {how_to_install(extras)}. A machine "
             "that only watches can leave that to another one, and take the network from it."
         )
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

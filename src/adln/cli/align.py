@@ -1,13 +1,13 @@
 """`adln align`: depths that can be mixed."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from adln.atomic import require_writable, suffix_of
-from adln.cli.options import data_option, device_option, layout_option, path_argument, path_option
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.split import identity_labels
 from adln.errors import TrainingError
@@ -15,11 +15,11 @@ from adln.evaluation.protocol import embed_split
 
 
 @click.command()
-@path_argument("network_path", metavar="NETWORK")
-@data_option
-@layout_option
-@path_option("--out", required=True, help="File to write, .safetensors.")
-@path_option(
+@options.path_argument("network_path", metavar="NETWORK")
+@options.path("--data", "data_path", required=True, help="Folder or CSV of the data set.")
+@options.layout
+@options.path("--out", required=True, help="File to write, .safetensors.")
+@options.path(
     "--join",
     "joined_path",
     metavar="NETWORK",
@@ -30,17 +30,15 @@ from adln.evaluation.protocol import embed_split
     type=click.IntRange(1, 2047),
     help="Length of the new embeddings; 512, or the number of persons if that is less.",
 )
-@click.option(
+@options.shown(
     "--ridge",
     default=1.0,
-    show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Ridge regularisation of the maps.",
 )
-@click.option(
+@options.shown(
     "--together/--alone",
     default=True,
-    show_default=True,
     help="From Res2 on: embed by the sum of all exits up to the depth, or by the last alone.",
 )
 @click.option(
@@ -50,22 +48,20 @@ from adln.evaluation.protocol import embed_split
     help="Align to this exit instead of the deepest, so that exits that were added later join a "
     "space that is in use.",
 )
-@click.option("--half", is_flag=True, help="Store in fp16: half the size.")
-@device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
+@options.flag("--half", help="Store in fp16: half the size.")
+@options.device
+@options.flag("--json", "as_json", help="Print the outcome as JSON for a program.")
 def align(
     network_path: Path,
     data_path: Path,
     layout: str,
     out: Path,
     joined_path: Path | None,
-    dim: int | None,
-    ridge: float,
     together: bool,
-    goal_depth: int | None,
     half: bool,
     device: str,
     as_json: bool,
+    **fit: Any,
 ) -> None:
     """Fit a linear map behind each exit of NETWORK that brings all depths into one space.
 
@@ -74,28 +70,16 @@ def align(
     """
     import torch
 
-    from adln.model.checkpoint import (
-        joined_data,
-        load_network,
-        read_provenance,
-        save_network,
-        stated_data,
-    )
+    from adln.model import checkpoint
     from adln.model.embedder import TorchEmbedder
-    from adln.training.common_space import (
-        DEFAULT_DIM,
-        fit_common_space,
-        join_exits,
-        require_alignable,
-        with_common_space,
-    )
+    from adln.training import common_space
 
     if suffix_of(out) != ".safetensors":
         raise TrainingError(f"{out} must end in .safetensors")
     require_writable(out, raises=TrainingError)
-    network = load_network(network_path)
+    network = checkpoint.load_network(network_path)
     if joined_path is not None:
-        network = join_exits(network, load_network(joined_path))
+        network = common_space.join_exits(network, checkpoint.load_network(joined_path))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     embedder = TorchEmbedder(network, device=device, flip=False)
@@ -103,42 +87,34 @@ def align(
     split = dataset.train
     identities, persons = identity_labels(split.person_ids)
     labels = torch.from_numpy(identities)
-    chosen_dim = min(DEFAULT_DIM, len(persons)) if dim is None else dim
-    require_alignable(
-        network.architecture, labels, dim=chosen_dim, ridge=ridge, goal_depth=goal_depth
-    )
+    if fit["dim"] is None:
+        fit["dim"] = min(common_space.DEFAULT_DIM, len(persons))
+    common_space.require_alignable(network.architecture, labels, **fit)
     with counting(len(split), "embedding", quiet=as_json) as on_progress:
         embeddings = embed_split(embedder, split, on_progress=on_progress)
-    space = fit_common_space(
-        {depth: torch.from_numpy(values) for depth, values in embeddings.items()},
-        labels,
-        dim=chosen_dim,
-        ridge=ridge,
-        goal_depth=goal_depth,
+    space = common_space.fit_common_space(
+        {depth: torch.from_numpy(values) for depth, values in embeddings.items()}, labels, **fit
     )
-    aligned = with_common_space(network.cpu(), space, together=together)
-    made_from = [network_path, *([joined_path] if joined_path is not None else [])]
-    data = joined_data(*map(stated_data, made_from), dataset.name)
+    aligned = common_space.with_common_space(network.cpu(), space, together=together)
+    made_from = [path for path in (network_path, joined_path) if path is not None]
+    data = checkpoint.joined_data(*map(checkpoint.stated_data, made_from), dataset.name)
     summed = aligned.architecture.summed_exits
-    facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
+    facts = {
+        "dim": fit["dim"],
+        "ridge": fit["ridge"],
+        "crops": len(split),
+        "persons": len(persons),
+    }
     if half:
         aligned.half()
-    provenance = {**read_provenance(network_path), "data": data, "common_space": facts}
-    save_network(out, aligned, provenance=provenance)
+    provenance = {**checkpoint.read_provenance(network_path), "data": data, "common_space": facts}
+    checkpoint.save_network(out, aligned, provenance=provenance)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "network": str(out),
-                    "depths": list(embeddings),
-                    "summed_exits": list(summed),
-                    **facts,
-                }
-            )
-        )
+        made = {"network": str(out), "depths": list(embeddings), "summed_exits": list(summed)}
+        print_json({**made, **facts}, indent=None)
     else:
         depths = ", ".join(f"Res{depth}" for depth in embeddings)
-        click.echo(f"{depths} share a space of {chosen_dim} dimensions: {out}")
+        click.echo(f"{depths} share a space of {fit['dim']} dimensions: {out}")
         if summed:
             names = ", ".join(f"Res{depth}" for depth in summed)
             click.echo(f"{names} answer together: each by the sum of its own and those before it")

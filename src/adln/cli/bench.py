@@ -1,17 +1,15 @@
 """`adln bench`: how fast networks are on this machine, beside peers and the machine's own peak."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
 from adln.atomic import require_writable
 from adln.bench.benchmark import BenchReport, BenchRow, best_accuracy, count_steps, run_benchmark
 from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
-from adln.cli.options import file_option, json_option, network_option, path_option, save_picture
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json, save_picture
 from adln.embedders.foreign import sidecar
 from adln.embedders.shipped import find_network
 from adln.errors import SettingsError
@@ -32,29 +30,24 @@ def named_accuracy(text: str) -> tuple[str, float]:
 
 
 @click.command()
-@network_option(
+@options.network(
     default=None,
     multiple=True,
     help="Name or file of a network; see `adln networks`. May be repeated.",
 )
-@path_option(
+@options.path(
     "--peer",
     "peers",
     multiple=True,
     help="Another network to compare with: .onnx, or .xml (needs OpenVINO). May be repeated.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Cores that each network may use.",
+@options.shown(
+    "--threads", type=click.IntRange(1), default=1, help="Cores that each network may use."
 )
-@click.option(
+@options.shown(
     "--rounds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1),
     default=20,
-    show_default=True,
     help="Rounds, in random order; five timed runs per network in each.",
 )
 @click.option(
@@ -65,17 +58,15 @@ def named_accuracy(text: str) -> tuple[str, float]:
     metavar="NAME=mAP",
     help="mAP in percent of a network that does not carry its own, e.g. osnet=70.1.",
 )
-@file_option(
-    "--picture", "picture_path", help="Draw accuracy against latency into this file (.png)."
-)
-@json_option
+@options.file("--picture", help="Draw accuracy against latency into this file (.png).")
+@options.as_json
 def bench(
     networks: tuple[Path, ...],
     peers: tuple[Path, ...],
     threads: int,
     rounds: int,
     accuracies: tuple[tuple[str, float], ...],
-    picture_path: Path | None,
+    picture: Path | None,
     as_json: bool,
 ) -> None:
     """Measure speed, memory and start of networks on this machine.
@@ -83,8 +74,8 @@ def bench(
     All networks run in one process, in rounds of random order, so that their ratios can be
     trusted even if other work disturbs the milliseconds.
     """
-    if picture_path is not None:
-        require_writable(picture_path, raises=SettingsError)
+    if picture is not None:
+        require_writable(picture, raises=SettingsError)
 
     def open_network(path: Path) -> Candidate:
         path = find_network(path)
@@ -98,22 +89,21 @@ def bench(
         *(open_peer(find_network(path), threads=threads) for path in peers),
     ]
     given = dict(accuracies)
-    _require_known(given, [candidate.facts.name for candidate in candidates])
+    names = [candidate.facts.name for candidate in candidates]
+    if unknown := sorted(given.keys() - set(names)):
+        raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
     steps = count_steps(len(candidates), rounds=rounds)
     with counting(steps, "measuring", quiet=as_json) as on_progress:
         report = run_benchmark(candidates, threads=threads, rounds=rounds, on_progress=on_progress)
     if as_json:
-        click.echo(json.dumps(_as_json(report, given), indent=2))
+        content = asdict(report)
+        for row, facts in zip(report.rows, content["rows"], strict=True):
+            facts["mean_ap_percent"] = _mean_ap(row, given)
+        print_json(content)
     else:
         click.echo(_as_text(report, given))
-    if picture_path is not None:
-        _draw(report, given, picture_path)
-
-
-def _require_known(given: dict[str, float], names: list[str]) -> None:
-    unknown = sorted(given.keys() - set(names))
-    if unknown:
-        raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
+    if picture is not None:
+        _draw(report, given, picture)
 
 
 def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
@@ -124,46 +114,9 @@ def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
     return None if measured is None else 100 * measured.mean_ap
 
 
-def _as_json(report: BenchReport, given: dict[str, float]) -> dict[str, Any]:
-    content = asdict(report)
-    for row, content_row in zip(report.rows, content["rows"], strict=True):
-        content_row["mean_ap_percent"] = _mean_ap(row, given)
-    return content
-
-
 def _as_text(report: BenchReport, given: dict[str, float]) -> str:
-    batches = list(report.rows[0].images_per_s)
-    heads = [
-        "network",
-        "runtime",
-        "prec.",
-        "p50 ms",
-        "p95 ms",
-        *(f"img/s at {batch}" for batch in batches),
-        "of peak",
-        "start CPU s",
-        "peak MiB",
-        "file MB",
-        "mAP %",
-    ]
-    table = [heads]
-    for row in report.rows:
-        start = row.cold_start
-        table.append(
-            [
-                row.name,
-                row.runtime,
-                row.precision,
-                f"{row.p50_ms:.2f}",
-                f"{row.p95_ms:.2f}",
-                *(_number(row.images_per_s[batch], ".0f") for batch in batches),
-                _number(row.peak_share, ".0%"),
-                _number(start.cpu_s if start else None, ".2f"),
-                _number(start.peak_mib if start else None, ".0f"),
-                f"{row.file_bytes / 1e6:.2f}",
-                _number(_mean_ap(row, given), ".1f"),
-            ]
-        )
+    rows = [_row(row, given) for row in report.rows]
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
     lines = [report.machine, f"{_threads(report)}, one crop at a time unless said otherwise"]
     if report.load is not None and report.load > 0.5:
         lines.append(
@@ -179,6 +132,24 @@ def _as_text(report: BenchReport, given: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def _row(row: BenchRow, given: dict[str, float]) -> dict[str, str]:
+    """What the table says of a network, by column."""
+    start = row.cold_start
+    return {
+        "network": row.name,
+        "runtime": row.runtime,
+        "prec.": row.precision,
+        "p50 ms": f"{row.p50_ms:.2f}",
+        "p95 ms": f"{row.p95_ms:.2f}",
+        **{f"img/s at {batch}": _number(one, ".0f") for batch, one in row.images_per_s.items()},
+        "of peak": _number(row.peak_share, ".0%"),
+        "start CPU s": _number(start.cpu_s if start else None, ".2f"),
+        "peak MiB": _number(start.peak_mib if start else None, ".0f"),
+        "file MB": f"{row.file_bytes / 1e6:.2f}",
+        "mAP %": _number(_mean_ap(row, given), ".1f"),
+    }
+
+
 def _threads(report: BenchReport) -> str:
     return "1 thread" if report.threads == 1 else f"{report.threads} threads"
 
@@ -187,19 +158,12 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _points(report: BenchReport, given: dict[str, float]) -> list[ChartPoint]:
-    points = []
-    for row in report.rows:
-        mean_ap = _mean_ap(row, given)
-        if mean_ap is not None:
-            points.append(
-                ChartPoint(row.name, row.p50_ms, mean_ap, row.precision, is_own=row.is_own)
-            )
-    return points
-
-
 def _draw(report: BenchReport, given: dict[str, float], path: Path) -> None:
-    points = _points(report, given)
+    points = [
+        ChartPoint(row.name, row.p50_ms, mean_ap, row.precision, is_own=row.is_own)
+        for row in report.rows
+        if (mean_ap := _mean_ap(row, given)) is not None
+    ]
     if not points:
         raise SettingsError(
             "No picture: no network has an accuracy. Export with a data set, or give "

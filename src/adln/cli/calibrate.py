@@ -1,31 +1,27 @@
 """`adln calibrate`: which score means "same person", for a network and its cameras."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from adln import __version__
 from adln.atomic import require_writable
+from adln.cli import options
 from adln.cli.adapt import tracked_crops, tracked_records
-from adln.cli.embedders import is_exported, network_sha256, open_chain, open_trained
-from adln.cli.options import depths_option, json_option, layout_option, path_argument, path_option
-from adln.cli.progress import counting, tell
+from adln.cli.embedders import is_exported, open_chain, open_trained
+from adln.cli.progress import counting, print_json, tell
 from adln.datasets.catalogue import open_dataset
-from adln.embedders.session import open_session
+from adln.embedders.foreign import network_sha256
+from adln.embedders.session import OpenModel, open_session
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError, ModelFileError, SettingsError
+from adln.evaluation import calibration_sources
 from adln.evaluation.calibrating import calibrate as fit
 from adln.evaluation.calibrating import track_material
-from adln.evaluation.calibration_sources import (
-    JudgedNetwork,
-    NetworkFile,
-    OpenedNetwork,
-    judge_dataset,
-    judge_features,
-)
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import (
@@ -37,98 +33,89 @@ from adln.matching.calibration import (
 )
 from adln.reports.calibration_text import calibration_text
 
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
 
 @click.command()
-@path_argument("network")
-@path_option(
+@options.path_argument("network")
+@options.path(
     "--data",
-    "data_path",
     help="Folder or CSV of a data set whose persons the network was not trained on.",
 )
-@layout_option
-@path_option(
+@options.layout
+@options.path(
     "--deeper",
-    "deeper_paths",
     multiple=True,
     help="With --data: the next file of a split export, going on from NETWORK; repeatable.",
 )
-@path_option(
+@options.path(
     "--against",
-    "against_paths",
     multiple=True,
     help="With --data: a file whose embeddings NETWORK's will be compared with, too; repeatable.",
 )
-@path_option("--features", "features_path", help="Instead of --data: file of `adln embed`.")
-@path_option(
+@options.path("--features", help="Instead of --data: file of `adln embed`.")
+@options.path(
     "--gallery",
-    "gallery_path",
     help="Instead of --data: a gallery, with those of its tracks that NETWORK has embedded.",
 )
-@path_option(
+@options.path(
     "--table",
     help="With --features: CSV with path, camera and person, or path, camera, track and time_s.",
 )
-@depths_option
-@click.option(
+@options.depths
+@options.shown(
     "--flip/--no-flip",
     default=False,
-    show_default=True,
     help="For embeddings averaged with the mirrored crop; as in the searches to come.",
 )
-@click.option(
+@options.shown(
     "--match-rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_SHARE,
     default=0.01,
-    show_default=True,
     help='Share of searches for strangers that may be answered with "matched".',
 )
-@click.option(
+@options.shown(
     "--candidate-rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_SHARE,
     default=0.1,
-    show_default=True,
     help='The same for "matched" or "candidate".',
 )
-@click.option(
+@options.shown(
     "--enrolled-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_SHARE,
     default=0.5,
-    show_default=True,
     help="Share of searches for enrolled people that the probability assumes.",
 )
-@click.option(
+@options.shown(
     "--gap",
     "gap_s",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
-    show_default=True,
     help="Tracks: seconds between two pictures that are compared.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
-@path_option(
+@options.shown("--batch-size", type=click.IntRange(1), default=64)
+@options.path(
     "--out",
     help="Write this file instead, to copy it to a device: there it belongs beside the network, as "
     "NETWORK.calibration.json.",
 )
-@json_option
+@options.as_json
 def calibrate(
     network: Path,
-    data_path: Path | None,
+    data: Path | None,
     layout: str,
-    deeper_paths: tuple[Path, ...],
-    against_paths: tuple[Path, ...],
-    features_path: Path | None,
-    gallery_path: Path | None,
+    deeper: tuple[Path, ...],
+    against: tuple[Path, ...],
+    features: Path | None,
+    gallery: Path | None,
     table: Path | None,
     depths: tuple[int, ...],
     flip: bool,
-    match_rate: float,
-    candidate_rate: float,
-    enrolled_share: float,
     gap_s: float,
     batch_size: int,
     out: Path | None,
     as_json: bool,
+    **rates: Any,
 ) -> None:
     """Find the scores from which NETWORK's answers are matched or candidate, and their probability.
 
@@ -141,39 +128,35 @@ def calibrate(
     gallery of the other. Those of a split export need all its files (--deeper); each file gets a
     calibration of the queries at its depth.
     """
-    if sum(place is not None for place in (data_path, features_path, gallery_path)) != 1:
+    if sum(place is not None for place in (data, features, gallery)) != 1:
         raise SettingsError("Give one of --data, --features and --gallery to calibrate with.")
-    if data_path is None and (deeper_paths or against_paths):
+    if data is None and (deeper or against):
         raise SettingsError("--deeper and --against need pictures: give --data.")
-    if gallery_path is not None and flip:
+    if gallery is not None and flip:
         raise SettingsError("--flip: a gallery does not say how its embeddings were made.")
-    paths = [find_network(path) for path in (network, *deeper_paths)]
+    paths = [find_network(path) for path in (network, *deeper)]
     if out is not None and len(paths) > 1:
         raise SettingsError("--out names one file, but each file of a split export gets its own.")
     for path in paths:
         if path.exists():  # what is missing is named by who reads it
             own = calibration_path(path, model_sha256=network_sha256(path))
             require_writable(out or own, raises=SettingsError)
-    if data_path is not None:
-        found = _from_dataset(
-            paths,
-            against_paths,
-            data_path,
-            layout,
-            depths,
-            match_rate=match_rate,
+    if data is not None:
+        found = calibration_sources.judge_dataset(
+            *_opened(paths, against, tuple(sorted(set(depths))), flip=flip),
+            open_dataset(data, layout),
+            match_rate=rates["match_rate"],
             flip=flip,
             batch_size=batch_size,
-            quiet=as_json,
+            progress=lambda pictures: counting(pictures, "embedding", quiet=as_json),
         )
-    elif gallery_path is not None:
-        found = [_from_gallery(paths[0], gallery_path, depths, gap_s=gap_s)]
+    elif gallery is not None:
+        found = [_from_gallery(paths[0], gallery, depths, gap_s=gap_s)]
     else:
-        assert features_path is not None
+        assert features is not None
+        digest = network_sha256(paths[0])
         found = [
-            judge_features(
-                paths[0], network_sha256(paths[0]), features_path, table=table, gap_s=gap_s
-            )
+            calibration_sources.judge_features(paths[0], digest, features, table=table, gap_s=gap_s)
         ]
     contents = []
     for judged in found:
@@ -184,9 +167,7 @@ def calibrate(
                 gallery_depth=None if gallery_depth == depth else gallery_depth,
                 flip=judged.flip,
                 data=judged.data,
-                match_rate=match_rate,
-                candidate_rate=candidate_rate,
-                enrolled_share=enrolled_share,
+                **rates,
             )
             for (depth, gallery_depth), material in judged.materials.items()
         )
@@ -194,23 +175,21 @@ def calibrate(
         contents.append((content, fitted, where, judged.file))
     if as_json:
         plain = [asdict(content) for content, *_ in contents]
-        click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
+        print_json(plain[0] if len(plain) == 1 else plain, indent=1)
         return
     for _, fitted, path, file in contents:
         for calibration in fitted:
-            called = _called(file, calibration.depth)
+            depth = calibration.depth
+            called = ModelKey(file.sha256, depth, 1, file.spaces.get(depth, "")).depth_name
+            if called == "whole":
+                # A network of another make has no depths and is called like its file.
+                called = file.path.stem
             click.echo(calibration_text(calibration, called=called) + "\n")
         click.echo(f"stored: {path}")
 
 
-def _called(file: NetworkFile, depth: int) -> str:
-    """What to call a depth: a network of another make has none, and is called like its file."""
-    name = ModelKey(file.sha256, depth, 1, file.spaces.get(depth, "")).depth_name
-    return file.path.stem if name == "whole" else name
-
-
 def _store(
-    judged: JudgedNetwork, fitted: tuple[Calibration, ...], out: Path | None
+    judged: calibration_sources.JudgedNetwork, fitted: tuple[Calibration, ...], out: Path | None
 ) -> tuple[CalibrationFile, Path]:
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
 
@@ -236,47 +215,26 @@ def _store(
     return content, write_calibration(content, file.path, path=out)
 
 
-def _from_dataset(
-    paths: list[Path],
-    against_paths: tuple[Path, ...],
-    data_path: Path,
-    layout: str,
-    depths: tuple[int, ...],
-    *,
-    match_rate: float,
-    flip: bool,
-    batch_size: int,
-    quiet: bool,
-) -> list[JudgedNetwork]:
-    wanted = tuple(sorted(set(depths)))
-    others: list[OpenedNetwork] = []
+def _opened(
+    paths: list[Path], against: tuple[Path, ...], depths: tuple[int, ...], *, flip: bool
+) -> tuple[calibration_sources.OpenedNetwork, list[calibration_sources.OpenedNetwork]]:
+    """The network to calibrate, and those that it will be compared with."""
     if is_exported(paths[0]):
-        own = _open_files(paths, wanted, flip=flip)
-        others = [_open_files([find_network(path)], (), flip=flip) for path in against_paths]
-    else:
-        if len(paths) > 1 or against_paths:
-            raise SettingsError("--deeper and --against are for files of `adln export`.")
-        embedder, _, _ = open_trained(paths[0], wanted, device="auto", flip=flip, bf16=False)
-        spaces = dict.fromkeys(embedder.depths, "")
-        file = NetworkFile(paths[0], network_sha256(paths[0]), "", "fp32", spaces)
-        own = OpenedNetwork(embedder, (file,))
-    return judge_dataset(
-        own,
-        others,
-        open_dataset(data_path, layout),
-        match_rate=match_rate,
-        flip=flip,
-        batch_size=batch_size,
-        progress=lambda pictures: counting(pictures, "embedding", quiet=quiet),
-    )
+        others = [_open_files([find_network(path)], (), flip=flip) for path in against]
+        return _open_files(paths, depths, flip=flip), others
+    if len(paths) > 1 or against:
+        raise SettingsError("--deeper and --against are for files of `adln export`.")
+    embedder, _, _ = open_trained(paths[0], depths, device="auto", flip=flip, bf16=False)
+    spaces = dict.fromkeys(embedder.depths, "")
+    file = calibration_sources.NetworkFile(paths[0], network_sha256(paths[0]), "", "fp32", spaces)
+    return calibration_sources.OpenedNetwork(embedder, (file,)), []
 
 
 def _from_gallery(
     path: Path, folder: Path, depths: tuple[int, ...], *, gap_s: float
-) -> JudgedNetwork:
+) -> calibration_sources.JudgedNetwork:
     """The tracks in a gallery that were embedded with this network."""
     model = open_session(path)
-    about = model.manifest
     with SqliteGallery(folder) as gallery:
         mine = [
             record
@@ -308,21 +266,23 @@ def _from_gallery(
         materials[depth, depth] = track_material(
             crops.embeddings, crops.cameras, crops.tracks, crops.time_s, gap_s=gap_s
         )
-    spaces = {depth: about.space_of(depth) for depth, _ in materials}
-    file = NetworkFile(path, model.sha256, about.source_sha256, about.precision, spaces)
-    return JudgedNetwork(file, folder.name, False, materials)
+    file = _file_of(model, [depth for depth, _ in materials])
+    return calibration_sources.JudgedNetwork(file, folder.name, False, materials)
 
 
-def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> OpenedNetwork:
+def _open_files(
+    paths: list[Path], depths: tuple[int, ...], *, flip: bool
+) -> calibration_sources.OpenedNetwork:
     """An exported network in one file, or in several that go on from each other."""
     embedder = open_chain(paths, depths, flip=flip)
-    files = []
-    for model in embedder.models:
-        about = model.manifest
-        spaces = {
-            depth: about.space_of(depth) for depth in about.depths if depth in embedder.depths
-        }
-        files.append(
-            NetworkFile(model.path, model.sha256, about.source_sha256, about.precision, spaces)
-        )
-    return OpenedNetwork(embedder, tuple(files))
+    files = (_file_of(model, embedder.depths) for model in embedder.models)
+    return calibration_sources.OpenedNetwork(embedder, tuple(files))
+
+
+def _file_of(model: OpenModel, depths: Sequence[int]) -> calibration_sources.NetworkFile:
+    """A file with the spaces of those of the depths that it has."""
+    about = model.manifest
+    spaces = {depth: about.space_of(depth) for depth in about.depths if depth in depths}
+    return calibration_sources.NetworkFile(
+        model.path, model.sha256, about.source_sha256, about.precision, spaces
+    )

@@ -1,18 +1,17 @@
 """`adln complexity`: Table 1's columns Params and Flops."""
 
-import json
-
 import click
 
-from adln.cli.options import json_option
+from adln.cli import options
+from adln.cli.progress import print_json
 
 PAPER_PARAMS_M = {1: 0.48, 2: 1.92, 3: 9.40, 4: 23.51}
 PAPER_FLOPS_G = {1: 0.58, 2: 1.28, 3: 2.26, 4: 4.08}
 
 
 @click.command()
-@click.option("--no-attention", is_flag=True, help="Leave dimension interaction attention out.")
-@json_option
+@options.flag("--no-attention", help="Leave dimension interaction attention out.")
+@options.as_json
 def complexity(no_attention: bool, as_json: bool) -> None:
     """Count parameters and operations of Res1 to Res4, as Table 1 of the paper does."""
     from adln.model.complexity import count_depth
@@ -25,7 +24,7 @@ def complexity(no_attention: bool, as_json: bool) -> None:
             f"Res{depth}": {**vars(counted), "flops": counted.flops}
             for depth, counted in counts.items()
         }
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     click.echo("        Params      paper   Conv MACs      FLOPs     paper")
     for depth, counted in counts.items():

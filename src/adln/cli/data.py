@@ -1,21 +1,16 @@
-"""``adln data``: check a data set, or draw one.
+"""`adln data`: check a data set of Sec. III.A, or draw one."""
 
-Puts the data sets of Sec. III.A before a person's eyes.
-"""
-
-import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
 from adln.atomic import require_writable
-from adln.cli.options import layout_option, path_argument
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import DatasetReport, find_corrupt, inspect_dataset
-from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
 from adln.scenes.synthetic import Plan, draw_dataset, num_pictures
 from adln.scenes.walking_scene import CAMERA_IDS, ScenePlan, write_scene
@@ -27,21 +22,12 @@ def data() -> None:
 
 
 @data.command()
-@path_argument("path")
-@layout_option
-@click.option("--decode", is_flag=True, help="Decode every picture, to find damaged ones.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Threads that decode.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
-@click.pass_context
-def check(
-    context: click.Context, path: Path, layout: str, decode: bool, workers: int, as_json: bool
-) -> None:
+@options.path_argument("path")
+@options.layout
+@options.flag("--decode", help="Decode every picture, to find damaged ones.")
+@options.shown("--workers", type=click.IntRange(1), default=2, help="Threads that decode.")
+@options.flag("--json", "as_json", help="Print one JSON object for programs.")
+def check(path: Path, layout: str, decode: bool, workers: int, as_json: bool) -> None:
     """Check the data set at PATH: count pictures, persons, cameras; say what is wrong.
 
     PATH is the folder of a data set, the folder above it, or a CSV table. The exit code is 0 if
@@ -51,29 +37,29 @@ def check(
         dataset = open_dataset(path, layout)
     except DatasetError as error:
         if as_json:
-            click.echo(json.dumps({"is_fine": False, "problems": [str(error)]}, indent=2))
+            print_json({"is_fine": False, "problems": [str(error)]})
         else:
             click.echo(f"This data set cannot be opened.\n\n{error}")
-        context.exit(1)
-    corrupt = _find_corrupt(dataset, workers) if decode else None
+        sys.exit(1)
+    corrupt = None
+    if decode:
+        # A picture may be both query and gallery; junk is never opened by anyone.
+        paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
+        with counting(len(paths), "Decoding") as on_progress:
+            corrupt = find_corrupt(paths, workers=workers, on_progress=on_progress)
     report = inspect_dataset(dataset, corrupt=corrupt)
     if as_json:
-        click.echo(json.dumps(_as_json(report, dataset.notice), indent=2))
+        facts = {**asdict(report), "root": str(report.root), "notice": dataset.notice}
+        print_json({"is_fine": report.is_fine, **facts})
     else:
         click.echo(_as_text(report, dataset.notice))
-    context.exit(0 if report.is_fine else 1)
+    sys.exit(0 if report.is_fine else 1)
 
 
 @data.command()
-@path_argument("out")
-@click.option(
-    "--persons",
-    type=click.IntRange(min=4),
-    default=80,
-    show_default=True,
-    help="How many people to draw.",
-)
-@click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
+@options.path_argument("out")
+@options.shown("--persons", type=click.IntRange(4), default=80, help="How many people to draw.")
+@options.shown("--seed", default=0, help="Another seed draws other people.")
 def draw(out: Path, persons: int, seed: int) -> None:
     """Draw made-up people into the folder OUT, laid out like Market-1501."""
     require_writable(out, raises=DatasetError, folder=True)
@@ -89,24 +75,17 @@ def draw(out: Path, persons: int, seed: int) -> None:
 
 
 @data.command("draw-scene")
-@path_argument("out")
-@click.option(
-    "--persons",
-    type=click.IntRange(min=0),
-    default=24,
-    show_default=True,
-    help="How many people come and go.",
-)
-@click.option(
+@options.path_argument("out")
+@options.shown("--persons", type=click.IntRange(0), default=24, help="How many people come and go.")
+@options.shown(
     "--crowd",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="How many more gather in the square in the middle third.",
 )
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="Length of the scene.")
-@click.option("--fps", type=float, default=10.0, show_default=True, help="Pictures a second.")
-@click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
+@options.shown("--seconds", type=float, default=60.0, help="Length of the scene.")
+@options.shown("--fps", type=float, default=10.0, help="Pictures a second.")
+@options.shown("--seed", default=0, help="Another seed draws other people.")
 def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, seed: int) -> None:
     """Draw people who walk past three cameras into the folder OUT, with the ground truth.
 
@@ -122,19 +101,6 @@ def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, 
         f"Drawn in {out}: {len(CAMERA_IDS)} cameras with {plan.num_frames:,} pictures each, "
         "and truth.jsonl. Cameras 1 and 2 see the same square, camera 3 a hall further on."
     )
-
-
-def _find_corrupt(dataset: ReidDataset, workers: int) -> tuple[str, ...]:
-    # A picture may be both query and gallery; junk is never opened by anyone.
-    paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
-    with counting(len(paths), "Decoding") as on_progress:
-        return find_corrupt(paths, workers=workers, on_progress=on_progress)
-
-
-def _as_json(report: DatasetReport, notice: str) -> dict[str, Any]:
-    content = asdict(report)
-    content["root"] = str(report.root)
-    return {"is_fine": report.is_fine, **content, "notice": notice}
 
 
 def _as_text(report: DatasetReport, notice: str) -> str:

@@ -10,10 +10,10 @@ import click
 from PIL import Image
 
 from adln.atomic import require_writable
-from adln.cli.options import clock, device_option, path_option
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.embedders import open_trained
+from adln.cli.progress import TrainingView, clock, counting
 from adln.cli.report_files import write_report
-from adln.cli.training_view import TrainingView
 from adln.errors import SettingsError
 from adln.evaluation.protocol import evaluate
 from adln.evaluation.report import make_report
@@ -30,25 +30,22 @@ PICTURE_NAME = "people.png"
 
 
 @click.command()
-@path_option(
+@options.path(
     "--out",
     "folder",
     default="out/demo",
     show_default=True,
     help="Folder for people, network and report.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of people, weights and batches.")
-@click.option("--epochs", default=6, show_default=True, type=click.IntRange(1))
-@device_option
+@options.shown("--seed", default=0, help="Of people, weights and batches.")
+@options.shown("--epochs", default=6, type=click.IntRange(1))
+@options.device
 def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     """Draw people, train briefly, evaluate the four depths, write a report.
 
     Needs no download. The network starts from random parameters and sees few people for a few
     minutes: it shows every step, not good accuracy. The same command resumes an interrupted run.
     """
-    from adln.model.checkpoint import load_network
-    from adln.model.complexity import count_exits
-    from adln.model.embedder import TorchEmbedder
     from adln.training.data import load_training_data
     from adln.training.loop import build_fabric, train
 
@@ -88,9 +85,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
         return
 
     watch.say("3/4  evaluate the four depths on people that it has never seen")
-    network = load_network(outcome.network_path)
-    counts = count_exits(network)
-    embedder = TorchEmbedder(network, device=fabric.device)
+    embedder, params, flops = open_trained(outcome.network_path, (), device=fabric.device)
     with counting(len(dataset.query) + len(dataset.gallery), "     embedding") as on_embedded:
         evaluation = evaluate(embedder, dataset.query, dataset.gallery, on_progress=on_embedded)
 
@@ -99,8 +94,8 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
         evaluation,
         dataset="drawn people",
         flip=embedder.flip,
-        params={depth: counted.params for depth, counted in counts.items()},
-        flops={depth: counted.flops for depth, counted in counts.items()},
+        params=params,
+        flops=flops,
         command=shlex.join(["adln", *sys.argv[1:]]),
         notes=[
             f"Trained from random parameters on {TRAIN_PERSONS} drawn people, {epochs} epochs at "

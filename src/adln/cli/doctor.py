@@ -12,20 +12,11 @@ from numpy.typing import NDArray
 
 from adln.atomic import suffix_of
 from adln.cameras.detector import Detector
-from adln.cli.progress import Counting
+from adln.cli.progress import counting_frames
 from adln.cli.watch import run_watch
+from adln.pipeline import watch_settings
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
 from adln.pipeline.plain_watch import settings_of
-from adln.pipeline.watch_settings import (
-    CameraSettings,
-    DetectorSettings,
-    JsonlSettings,
-    MetricsSettings,
-    MqttSettings,
-    WatchNetworkSettings,
-    WatchSettings,
-    WebhookSettings,
-)
 
 _CLEAR, _SOME = 0.98, 0.90
 
@@ -57,12 +48,13 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
         )
     else:
         folder = Path.cwd()
-        name = camera or "recording"
-        source = CameraSettings(name=name, number=1, source=str(recording.absolute()))
-        settings = WatchSettings(
+        source = watch_settings.CameraSettings(
+            name=camera or "recording", number=1, source=str(recording.absolute())
+        )
+        settings = watch_settings.WatchSettings(
             cameras=(source,),
-            detector=DetectorSettings(model=detector, boxes=boxes),
-            network=WatchNetworkSettings(files=(network or "res2",)),
+            detector=watch_settings.DetectorSettings(model=detector, boxes=boxes),
+            network=watch_settings.WatchNetworkSettings(files=(network or "res2",)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(
@@ -76,29 +68,25 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             settings,
             folder,
             gallery_folder=Path(work) / "examined",
-            on_progress=Counting("finding and following people"),
+            on_progress=counting_frames("finding and following people"),
         )
-        click.echo("\n".join(_people(found)))
+        click.echo(
+            f"RECORDING\n  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks "
+            f"with usable crops, {found.without_crop} without; at most {found.most_together} "
+            "people at once."
+        )
         click.echo("\n".join(_separation(found)))
         depth = settings.network.depth or max(found.depths)
         if found.depths[depth].is_enough:
             thresholds = thresholds_of(found, depth)
-            click.echo("\nTHRESHOLDS")
-            called = found.depth_names[depth]
-            click.echo(f"  For {called} and {found.tracks} people. Put this into the settings:\n")
-            click.echo(f"  [thresholds]\n  match = {thresholds.match}")
-            click.echo(f"  candidate = {thresholds.candidate}")
+            click.echo(
+                f"\nTHRESHOLDS\n  For {found.depth_names[depth]} and {found.tracks} people. Put "
+                f"this into the settings:\n\n  [thresholds]\n  match = {thresholds.match}\n"
+                f"  candidate = {thresholds.candidate}"
+            )
             settings = replace(settings, thresholds=thresholds)
         click.echo("\n".join(_effect(settings, folder, Path(work), found.detector)))
         click.echo("\n".join(_device(found)))
-
-
-def _people(found: Examination) -> list[str]:
-    return [
-        "RECORDING",
-        f"  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks with usable crops, "
-        f"{found.without_crop} without; at most {found.most_together} people at once.",
-    ]
 
 
 def _separation(found: Examination) -> list[str]:
@@ -140,23 +128,23 @@ def _judgement(scores: Separation) -> str:
 
 
 def _effect(
-    settings: WatchSettings, folder: Path, work: Path, detector: Detector | None
+    settings: watch_settings.WatchSettings, folder: Path, work: Path, detector: Detector | None
 ) -> list[str]:
     settings = replace(
         settings,
         gallery=str(work / "gallery"),
         outbox=str(work / "outbox.db"),
-        jsonl=JsonlSettings(path=str(work / "sightings.jsonl")),
-        mqtt=MqttSettings(),
-        webhook=WebhookSettings(),
-        metrics=MetricsSettings(),
+        jsonl=watch_settings.JsonlSettings(path=str(work / "sightings.jsonl")),
+        mqtt=watch_settings.MqttSettings(),
+        webhook=watch_settings.WebhookSettings(),
+        metrics=watch_settings.MetricsSettings(),
     )
-    counting = Counting("watching with re-identification")
+    count = counting_frames("watching with re-identification")
     summary = run_watch(
         settings,
         folder,
         detector=detector,
-        on_progress=lambda progress: counting(progress.frames.total(), 0),
+        on_progress=lambda progress: count(progress.frames.total(), 0),
     )
     tracks = sum(summary["tracks"].values())
     verdicts = summary["tracks_by_verdict"]
@@ -187,16 +175,13 @@ def _device(found: Examination) -> list[str]:
         f"  The network's answers: {found.verdict}.",
         f"  ms a frame: {total:.1f} ({stages}); a crop: {crops}.",
     ]
-    if not found.video_s > 0:
-        return [
-            *lines,
-            "  One moment does not tell how many frames a second there are to keep up with. "
-            f"Most goes into: {slowest}.",
-        ]
-    rate = found.frames / found.video_s
-    in_time = "in" if rate * total < 1000 else "NOT in"
-    return [
-        *lines,
-        f"  The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work a "
-        f"second: {in_time} real time. Most goes into: {slowest}.",
-    ]
+    if found.video_s > 0:
+        rate = found.frames / found.video_s
+        in_time = "in" if rate * total < 1000 else "NOT in"
+        pace = (
+            f"The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work "
+            f"a second: {in_time} real time"
+        )
+    else:
+        pace = "One moment does not tell how many frames a second there are to keep up with"
+    return [*lines, f"  {pace}. Most goes into: {slowest}."]

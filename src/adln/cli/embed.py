@@ -13,8 +13,8 @@ from adln import __version__
 from adln.cameras.boxed_crops import boxed_crops
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.recordings import ImageFolder, VideoFile
+from adln.cli import options
 from adln.cli.gallery_words import many
-from adln.cli.options import depth_option, file_option, network_option, path_argument, path_option
 from adln.cli.progress import counting, tell_left_out
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
@@ -32,51 +32,44 @@ _CROPS_AT_ONCE = 256
 
 
 @click.command()
-@path_argument("sources", nargs=-1, required=True)
-@network_option()
-@file_option(
+@options.path_argument("sources", nargs=-1, required=True)
+@options.network()
+@options.file(
     "--out",
-    "out_path",
     required=True,
     help="Feature file to write: .npz, or .parquet (needs pyarrow).",
 )
-@path_option(
+@options.path(
     "--boxes",
     "boxes_path",
     help="SOURCES is a video or a folder of its frames, and this file of JSON lines says where "
     "the people are; see docs/device.md.",
 )
 @click.option("--camera", help="Camera of the video, if the boxes are of several.")
-@depth_option
-@click.option("--flip", is_flag=True, help="Average with the mirrored picture: twice the work.")
+@options.depth
+@options.flag("--flip", help="Average with the mirrored picture: twice the work.")
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1),
     help="Cores to use; default: all.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Pictures per batch on a core.",
+@options.shown(
+    "--batch-size", type=click.IntRange(1), default=8, help="Pictures per batch on a core."
 )
 @click.option(
     "--provider", help="Execution provider of onnxruntime: cpu, cuda, ...  [default: cpu]"
 )
-@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+@options.quiet
 def embed(
     sources: tuple[Path, ...],
     network: Path,
-    out_path: Path,
+    out: Path,
     boxes_path: Path | None,
     camera: str | None,
     depth: int | None,
     flip: bool,
-    threads: int | None,
-    batch_size: int,
-    provider: str | None,
     quiet: bool,
+    **effort: Any,
 ) -> None:
     """Embed the pictures of SOURCES and store their features.
 
@@ -85,10 +78,8 @@ def embed(
     left out. With --boxes, the people in one video instead, with camera, time and track.
     """
     # What could fail at the end is checked before the work.
-    require_writable_format(out_path)
-    embedder = OnnxEmbedder(
-        network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
-    )
+    require_writable_format(out)
+    embedder = OnnxEmbedder(network, flip=flip, **effort)
     chosen = chosen_depth(embedder.depths, depth, network=network)
     if boxes_path is None:
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
@@ -121,10 +112,10 @@ def embed(
         ),
         columns=found.columns,
     )
-    write_features(features, out_path)
+    write_features(features, out)
     left_out = f", {len(found.problems):,} left out" if found.problems else ""
     click.echo(
-        f"{out_path}: {many(len(features.paths), 'picture')}{left_out}, "
+        f"{out}: {many(len(features.paths), 'picture')}{left_out}, "
         f"{manifest.dim} numbers each, {manifest.depth_name(chosen)} {manifest.precision}"
     )
 

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adln.atomic import file_sha256, is_there, suffix_of
+from adln.atomic import suffix_of
 from adln.embedders.deeper import ChainedEmbedder
-from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
-from adln.embedders.foreign import sidecar
-from adln.embedders.session import open_session, usable_cores
+from adln.embedders.embedder import DEFAULT_BATCH_SIZE
+from adln.embedders.session import usable_cores
 from adln.embedders.shipped import find_network
 from adln.errors import ModelFileError
 
 if TYPE_CHECKING:
+    import torch
+
     from adln.model.embedder import TorchEmbedder
 
 _FOR_DEVICES = (".onnx", ".xml")
@@ -23,22 +24,13 @@ def is_exported(model: Path) -> bool:
     return suffix_of(find_network(model)) in _FOR_DEVICES
 
 
-def network_sha256(path: Path) -> str:
-    """The digest by which galleries and feature files know a network.
-
-    It is that of its file, or, of a network of another make, that of its files and its pixel
-    format.
-
-    Raises:
-        ModelFileError: the file is missing or unreadable, or is not what is described beside it.
-    """
-    if is_there(sidecar(path)):
-        return open_session(path).sha256
-    return file_sha256(path, raises=ModelFileError, expected="a network file")
-
-
 def open_trained(
-    path: Path, depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
+    path: Path,
+    depths: tuple[int, ...],
+    *,
+    device: "torch.device | str",
+    flip: bool = True,
+    bf16: bool = False,
 ) -> tuple["TorchEmbedder", dict[int, int], dict[int, int]]:
     """A network in torch, and size and work of its depths."""
     import torch
@@ -57,12 +49,8 @@ def open_trained(
     return embedder, params, flops
 
 
-def open_chain(
-    paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool
-) -> OnnxEmbedder | ChainedEmbedder:
+def open_chain(paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool) -> ChainedEmbedder:
     """An exported network of one file or several, or only some of the depths that they have."""
-    if len(paths) == 1 and not depths:
-        return OnnxEmbedder(paths[0], flip=flip)
     foreign = [str(path) for path in paths if not is_exported(path)]
     if foreign:
         raise ModelFileError(

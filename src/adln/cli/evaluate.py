@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,34 @@ import click
 
 from adln.atomic import require_writable, suffix_of
 from adln.bench.cascade_costs import measure_costs
+from adln.cli import options
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.options import depths_option, device_option, layout_option, path_argument, path_option
-from adln.cli.progress import counting
+from adln.cli.progress import counting, print_json
+from adln.cli.report_files import write_report
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import look_alike_note
-from adln.datasets.split import ReidDataset
+from adln.datasets.split import ReidDataset, Split
 from adln.embeddings import Embedder
 from adln.errors import DatasetError, SettingsError
-from adln.evaluation.cascade import CascadeResult, StageCosts, evaluate_cascade
+from adln.evaluation.cascade import CascadeResult, StageCosts, cascade_text, evaluate_cascade
 from adln.evaluation.cross_depth import evaluate_cross_depth
-from adln.evaluation.open_set import OpenSetResult, evaluate_open_set
+from adln.evaluation.open_set import OpenSetResult, evaluate_open_set, open_set_text
 from adln.evaluation.protocol import Evaluation, evaluate_embedded
 from adln.evaluation.protocol import evaluate as run
 from adln.evaluation.report import make_report
-from adln.evaluation.unseen import measure_set, unseen_text, was_seen
+from adln.evaluation.unseen import SetRow, measure_set, unseen_text, was_seen
 from adln.features import SUFFIXES, read_features
 
 
 @click.command()
-@path_argument("networks", metavar="NETWORK...", nargs=-1, required=True)
-@path_option(
+@options.path_argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@options.path(
     "--data",
-    "data_paths",
     required=True,
     multiple=True,
     help="Folder or CSV of a data set; may be repeated, e.g. for unseen people beside seen ones.",
 )
-@layout_option
+@options.layout
 @click.option(
     "--seen",
     "seen_names",
@@ -48,49 +49,43 @@ from adln.features import SUFFIXES, read_features
     metavar="NAME",
     help="A data set that the network was trained on, besides those its file states.",
 )
-@depths_option
-@click.option(
+@options.depths
+@options.shown(
     "--flip/--no-flip",
     default=True,
-    show_default=True,
     help="Average with the mirrored crop, as the paper does; twice the work.",
 )
-@click.option("--rerank", is_flag=True, help="Also rank after k-reciprocal re-ranking.")
-@click.option(
+@options.flag("--rerank", help="Also rank after k-reciprocal re-ranking.")
+@options.flag(
     "--open-set",
     "with_open_set",
-    is_flag=True,
     help="Also judge pairs and searches with a threshold: TPR@FPR and DIR@FAR.",
 )
-@click.option(
-    "--cross-depth",
-    is_flag=True,
-    help="Also search with the queries of each depth in the gallery of each.",
+@options.flag(
+    "--cross-depth", help="Also search with the queries of each depth in the gallery of each."
 )
-@click.option(
+@options.flag(
     "--cascade",
     "with_cascade",
-    is_flag=True,
     help="Also a cascade: only uncertain queries go on to the deepest exit; mAP against cost.",
 )
-@click.option("--bf16", is_flag=True, help="Compute in bfloat16 (torch networks).")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
-@device_option
-@path_option(
+@options.flag("--bf16", help="Compute in bfloat16 (torch networks).")
+@options.shown("--batch-size", type=click.IntRange(1), default=64)
+@options.device
+@options.path(
     "--report",
     "report_folder",
     help="Also write a page with ranked lists, the table and JSON into this folder; for each "
     "further data set into a folder in it.",
 )
-@click.option(
+@options.flag(
     "--json",
     "as_json",
-    is_flag=True,
     help="Print JSON for a program: an object, or a list of them for several data sets.",
 )
 def evaluate(
     networks: tuple[Path, ...],
-    data_paths: tuple[Path, ...],
+    data: tuple[Path, ...],
     layout: str,
     seen_names: tuple[str, ...],
     depths: tuple[int, ...],
@@ -116,36 +111,39 @@ def evaluate(
     """
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)
-    datasets = [open_dataset(path, layout) for path in data_paths]
+    datasets = [open_dataset(path, layout) for path in data]
     titles = _titles(datasets)
     wanted = tuple(sorted(set(depths)))
     subject = _open(networks, wanted, device=device, flip=flip, bf16=bf16)
-    if with_cascade:
-        _require_two_depths(subject.depths)
-    evaluations = []
+    if with_cascade and len(subject.depths) < 2:
+        raise SettingsError(
+            f"--cascade goes from one depth to a deeper one, and there is only {subject.depths}: "
+            "give a network of several depths, or all files of `adln export --depths 2,4 --split`."
+        )
+    evaluations, sets = list[Evaluation](), list[SetRow]()
     for dataset, title in zip(datasets, titles, strict=True):
         if dataset.left_out:
             click.echo(dataset.left_out, err=True)
         pictures = len(dataset.query) + len(dataset.gallery)
         label = "embedding" if len(datasets) == 1 else f"embedding {title}"
         with counting(pictures, label, quiet=as_json) as on_progress:
-            evaluations.append(subject.evaluate(dataset, batch_size, rerank, on_progress))
-    sets = [
-        row
-        for title, evaluation in zip(titles, evaluations, strict=True)
-        for row in measure_set(
-            evaluation,
-            dataset=title,
-            seen=was_seen(title, subject.trained_on, also=seen_names),
-            names=subject.names,
-        )
-    ]
+            evaluation = subject.evaluate(
+                dataset.query,
+                dataset.gallery,
+                batch_size=batch_size,
+                rerank=rerank,
+                on_progress=on_progress,
+            )
+        evaluations.append(evaluation)
+        seen = was_seen(title, subject.trained_on, also=seen_names)
+        sets += measure_set(evaluation, dataset=title, seen=seen, names=subject.names)
     # Depth by depth, the data sets one under the other.
     sets.sort(key=lambda row: row.depth)
     contents = []
     for number, (dataset, title, evaluation) in enumerate(
         zip(datasets, titles, evaluations, strict=True)
     ):
+        notes = dataset.notice, dataset.left_out, look_alike_note(dataset)
         report = make_report(
             evaluation,
             dataset=title,
@@ -153,22 +151,26 @@ def evaluate(
             params=subject.params,
             flops=subject.flops,
             command=shlex.join(["adln", *sys.argv[1:]]),
-            notes=[
-                note
-                for note in (dataset.notice, dataset.left_out, look_alike_note(dataset))
-                if note
-            ],
+            notes=list(filter(None, notes)),
             cross_depth=evaluate_cross_depth(evaluation) if cross_depth else (),
             sets=sets,
             names=subject.names,
         )
-        open_set = _open_set(evaluation) if with_open_set else {}
+        open_set = {
+            depth: evaluate_open_set(*evaluation.sides(depth))
+            for depth in evaluation.results
+            if with_open_set
+        }
         if report_folder is not None:
-            from adln.cli.report_files import write_report
-
             own = report_folder if number == 0 else report_folder / title
             click.echo(f"report: {write_report(own, report, evaluation)}", err=True)
-        cascade, costs = _cascade(evaluation, networks) if with_cascade else (None, None)
+        cascade = evaluate_cascade(evaluation) if with_cascade else None
+        costs = None
+        if cascade is not None and len(networks) > 1:
+            # The files of a split export are there to be timed.
+            costs = measure_costs(networks)
+            if costs.depths != (cascade.from_depth, cascade.to_depth):
+                costs = None
         if as_json:
             contents.append(_json(report.to_json(), open_set, cascade, costs))
             continue
@@ -176,22 +178,18 @@ def evaluate(
         shown = report if len(datasets) == 1 else replace(report, sets=())
         click.echo(shown.to_text())
         if open_set:
-            from adln.evaluation.open_set import open_set_text
-
             click.echo("\n" + open_set_text(open_set, subject.names))
         if cascade is not None:
-            from adln.evaluation.cascade import cascade_text
-
             click.echo("\n" + cascade_text(cascade, costs))
             if costs is not None and flip:
                 click.echo("The mirrored crop, which --no-flip leaves out, doubles time and GMACs.")
         if len(datasets) > 1:
             click.echo("\n")
-    if len(datasets) > 1 and not as_json:
-        click.echo(unseen_text(sets))
     if as_json:
         plain = contents[0] if len(contents) == 1 else contents
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        print_json(plain, ensure_ascii=False)
+    elif len(datasets) > 1:
+        click.echo(unseen_text(sets))
 
 
 @dataclass(frozen=True)
@@ -204,8 +202,7 @@ class _Subject:
     params: dict[int, int]
     flops: dict[int, int]
     names: dict[int, str]
-    # Data set, crops at a time, whether to re-rank, progress.
-    evaluate: Callable[[ReidDataset, int, bool, Callable[[int], None]], Evaluation]
+    evaluate: Callable[..., Evaluation]  # as `adln.evaluation.protocol.evaluate`
 
 
 def _titles(datasets: list[ReidDataset]) -> list[str]:
@@ -227,9 +224,9 @@ def _open(
 ) -> _Subject:
     if len(networks) == 1 and suffix_of(networks[0]) in SUFFIXES:
         return _open_features(networks[0], depths)
+    names: dict[int, str] = {}
     params: dict[int, int] = {}
     flops: dict[int, int] = {}
-    names: dict[int, str] = {}
     embedder: Embedder
     if len(networks) > 1 or is_exported(networks[0]):
         embedder = chain = open_chain(networks, depths, flip=flip)
@@ -247,19 +244,7 @@ def _open(
 
         trained_on = stated_data(networks[0])
 
-    def evaluate(
-        dataset: ReidDataset, batch_size: int, rerank: bool, on_progress: Callable[[int], None]
-    ) -> Evaluation:
-        return run(
-            embedder,
-            dataset.query,
-            dataset.gallery,
-            batch_size=batch_size,
-            rerank=rerank,
-            on_progress=on_progress,
-        )
-
-    return _Subject(embedder.depths, flip, trained_on, params, flops, names, evaluate)
+    return _Subject(embedder.depths, flip, trained_on, params, flops, names, partial(run, embedder))
 
 
 def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
@@ -271,10 +256,10 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
     rows = {Path(name).resolve(): row for row, name in enumerate(features.paths)}
 
     def evaluate(
-        dataset: ReidDataset, _: int, rerank: bool, on_progress: Callable[[int], None]
+        query: Split, gallery: Split, *, rerank: bool, on_progress: Callable[[int], None], **_: Any
     ) -> Evaluation:
         sides = []
-        for split in (dataset.query, dataset.gallery):
+        for split in (query, gallery):
             found = [rows.get(picture.resolve(), -1) for picture in split.paths]
             if -1 in found:
                 raise DatasetError(
@@ -284,32 +269,9 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
                 )
             sides.append({depth: features.embeddings[found]})
             on_progress(len(split))
-        return evaluate_embedded(dataset.query, dataset.gallery, *sides, rerank=rerank)
+        return evaluate_embedded(query, gallery, *sides, rerank=rerank)
 
     return _Subject((depth,), features.source.flip, "", {}, {}, {}, evaluate)
-
-
-def _open_set(evaluation: Evaluation) -> dict[int, OpenSetResult]:
-    return {depth: evaluate_open_set(*evaluation.sides(depth)) for depth in evaluation.results}
-
-
-def _require_two_depths(depths: tuple[int, ...]) -> None:
-    if len(depths) < 2:
-        raise SettingsError(
-            f"--cascade goes from one depth to a deeper one, and there is only {depths}: "
-            "give a network of several depths, or all files of `adln export --depths 2,4 --split`."
-        )
-
-
-def _cascade(
-    evaluation: Evaluation, networks: tuple[Path, ...]
-) -> tuple[CascadeResult, StageCosts | None]:
-    """What is found; and what it costs, where the files of a split export are there to be timed."""
-    result = evaluate_cascade(evaluation)
-    costs = measure_costs(networks) if len(networks) > 1 else None
-    if costs is not None and costs.depths != (result.from_depth, result.to_depth):
-        costs = None
-    return result, costs
 
 
 def _json(

@@ -1,89 +1,68 @@
 """`adln export`: a trained network as a file for small devices, proved before it is written."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adln.atomic import require_writable, suffix_of
-from adln.cli.options import layout_option, path_argument, path_option
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.errors import ExportError
-from adln.manifest import PRECISIONS, Precision
+from adln.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from adln.export.exporting import ExportedFile
 
 
-class Depths(click.ParamType):  # type: ignore[type-arg]
-    """Depths such as 2 or 2,3,4."""
-
-    name = "depths"
-
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Parse the text."""
-        if isinstance(value, tuple):
-            return value
-        pieces = value.split(",")
-        if not all(piece.strip() in ("1", "2", "3", "4") for piece in pieces):
-            self.fail(f"{value!r} are not depths; write 2, or 2,3,4.", param, ctx)
-        return tuple(sorted({int(piece) for piece in pieces}))
+def some_depths(text: str) -> tuple[int, ...]:
+    """Depths such as 2 or 2,3,4; an option type for click."""
+    pieces = text.split(",")
+    if not all(piece.strip() in ("1", "2", "3", "4") for piece in pieces):
+        raise click.BadParameter(f"{text!r} are not depths; write 2, or 2,3,4.")
+    return tuple(sorted({int(piece) for piece in pieces}))
 
 
 @click.command()
-@path_argument("network")
+@options.path_argument("network")
 @click.option(
     "--depth",
     "--depths",
     "depths",
-    type=Depths(),
+    type=some_depths,
+    metavar="DEPTHS",
     required=True,
     help="Where to cut, 1 to 4. Several (2,3,4) give one file that answers all in one pass.",
 )
-@click.option(
+@options.shown(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="fp32",
-    show_default=True,
     help="int8 is about three times as fast; fp16 halves the file and is for GPUs.",
 )
-@path_option(
+@options.path(
     "--out", required=True, help="File to write: .onnx, .xml for OpenVINO, or .param for ncnn."
 )
-@path_option(
+@options.path(
     "--calibrate",
     help="Folder of crops, or a data set: measures the ranges of int8, and proves the file.",
 )
-@path_option(
+@options.path(
     "--data",
-    "data_path",
     help="Data set on which Rank-1 and mAP of file and network are compared too.",
 )
-@layout_option
-@click.option(
+@options.layout
+@options.flag(
     "--split",
     "split_files",
-    is_flag=True,
     help="A file for each depth, each going on from the map of the one before.",
 )
 @click.option("--licence", default="", help="Terms of weights and data, kept in the file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON for a program.")
+@options.flag("--json", "as_json", help="Print the manifests as JSON for a program.")
 def export(
-    network: Path,
-    depths: tuple[int, ...],
-    precision: str,
-    out: Path,
-    calibrate: Path | None,
-    data_path: Path | None,
-    layout: str,
-    split_files: bool,
-    licence: str,
-    as_json: bool,
+    network: Path, out: Path, data: Path | None, layout: str, as_json: bool, **how: Any
 ) -> None:
     """Write NETWORK, cut at a depth, as a file for a device without torch.
 
@@ -93,25 +72,21 @@ def export(
     from adln.export.exporting import export_network
 
     require_writable(out, raises=ExportError)
-    dataset = open_dataset(data_path, layout) if data_path is not None else None
+    dataset = open_dataset(data, layout) if data is not None else None
     # Both the network and the file embed them.
     pictures = 2 * (len(dataset.query) + len(dataset.gallery)) if dataset is not None else 0
     with counting(pictures, "embedding", quiet=as_json or dataset is None) as on_progress:
         files = export_network(
             network,
             out,
-            depths=depths,
-            precision=cast("Precision", precision),
-            calibrate=calibrate,
             dataset=dataset,
-            split_files=split_files,
-            licence=licence,
             on_step=None if as_json else lambda text: click.echo(text, err=True),
             on_progress=on_progress,
+            **how,
         )
     if as_json:
         rows = [{"path": str(file.path), **asdict(file.manifest)} for file in files]
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows, indent=1)
         return
     for file in files:
         _report(file)

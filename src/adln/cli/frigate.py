@@ -1,17 +1,18 @@
 """`adln frigate`: names for the people of Frigate's events."""
 
-import json
 import logging
 import os
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
+from adln.cli import options
 from adln.cli.gallery_words import actor
-from adln.cli.options import depth_option, duration, network_option, path_option
+from adln.cli.progress import print_json
 from adln.cli.watch_view import WatchView
 from adln.embeddings import chosen_depth
 from adln.errors import DeliveryError, SettingsError
@@ -29,36 +30,38 @@ from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
 
 @click.command()
 @click.argument("url")
-@path_option("--gallery", "folder", required=True)
-@network_option()
-@depth_option
+@options.path("--gallery", "folder", required=True)
+@options.network()
+@options.depth
 @click.option("--match", type=float, help="Cosine of a match, for a network without a calibration.")
 @click.option(
     "--history",
-    type=duration,
+    type=options.duration,
     default="0s",
     metavar="TIME",
     help="First process the events of this long: 30d. It fills the gallery with unknowns.",
 )
-@click.option("--once", is_flag=True, help="Stop after that; otherwise go on as events end.")
-@click.option("--write", is_flag=True, help="Write names to Frigate, as sub labels.")
-@click.option("--pictures", is_flag=True, help="Keep a small picture of each in the gallery.")
-@click.option("--every", "every_s", type=duration, default="10s", help="How often to ask Frigate.")
+@options.flag("--once", help="Stop after that; otherwise go on as events end.")
+@options.flag("--write", help="Write names to Frigate, as sub labels.")
+@options.flag("--pictures", help="Keep a small picture of each in the gallery.")
+@click.option(
+    "--every", "every_s", type=options.duration, default="10s", help="How often to ask Frigate."
+)
 @click.option(
     "--per-second", type=click.FloatRange(0.01), default=5.0, help="Limit of requests a second."
 )
 @click.option("--user", default="", help="User at Frigate's port 8971.")
 @click.option("--password-env", default="", help="Variable that holds the user's password.")
 @click.option("--token-env", default="", help="Variable that holds a token, instead of a user.")
-@path_option("--ca-file", help="Certificates to trust (PEM).")
-@click.option("--allow-plain-http", is_flag=True, help="Password or token may go unencrypted.")
+@options.path("--ca-file", help="Certificates to trust (PEM).")
+@options.flag("--allow-plain-http", help="Password or token may go unencrypted.")
 @click.option(
     "--mqtt", "mqtt_host", default="", help="MQTT broker of Frigate, to be told of events."
 )
-@click.option("--mqtt-port", default=1883, show_default=True)
+@options.shown("--mqtt-port", default=1883)
 @click.option("--mqtt-user", default="")
 @click.option("--mqtt-password-env", default="", help="Variable that holds the broker's password.")
-@click.option("--mqtt-topic", default="frigate", show_default=True, help="Frigate's topic_prefix.")
+@options.shown("--mqtt-topic", default="frigate", help="Frigate's topic_prefix.")
 def frigate(
     url: str,
     folder: Path,
@@ -70,17 +73,14 @@ def frigate(
     write: bool,
     pictures: bool,
     every_s: float,
-    per_second: float,
-    user: str,
     password_env: str,
     token_env: str,
-    ca_file: Path | None,
-    allow_plain_http: bool,
     mqtt_host: str,
     mqtt_port: int,
     mqtt_user: str,
     mqtt_password_env: str,
     mqtt_topic: str,
+    **access: Any,
 ) -> None:
     """Name the people in the events of the Frigate server at URL.
 
@@ -97,15 +97,7 @@ def frigate(
             raise SettingsError(f"{variable} is not set in the environment.")
         return value
 
-    api = FrigateApi(
-        url,
-        user=user,
-        password=secret(password_env),
-        token=secret(token_env),
-        ca_file=ca_file,
-        allow_plain_http=allow_plain_http,
-        per_second=per_second,
-    )
+    api = FrigateApi(url, password=secret(password_env), token=secret(token_env), **access)
     embedder = DepthEmbedder([network])
     chosen = chosen_depth(embedder.depths, depth, network=network)
     thresholds = ThresholdSettings()
@@ -154,4 +146,4 @@ def frigate(
                             log.warning("%s", error)
                         is_down = True
                     news.wait(every_s)
-    click.echo(json.dumps(dict(namer.counts)))
+    print_json(dict(namer.counts), indent=None)

@@ -1,6 +1,7 @@
 """`adln gallery`: who was seen: enrol, list, name, merge, split, forget, and look after it."""
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -9,56 +10,25 @@ from typing import Any
 import click
 
 from adln.api.networks import Network
-from adln.cli.gallery_cluster import cluster
-from adln.cli.gallery_move import move
-from adln.cli.gallery_people import assign, delete, forget, list_people, merge, name, split
-from adln.cli.gallery_renew import renew
-from adln.cli.gallery_routes import routes
-from adln.cli.gallery_rules import retention, rules_in_words
-from adln.cli.gallery_words import (
-    called,
-    folder_argument,
-    many,
-    moment,
-    open_folder,
-    short,
-    tick,
-    when,
+from adln.cli import (  # noqa: F401 - these add their commands to the group
+    gallery_cluster,
+    gallery_move,
+    gallery_people,
+    gallery_routes,
+    options,
 )
-from adln.cli.options import depth_option, file_argument, json_option, network_option, path_argument
-from adln.cli.progress import counting, tell, tell_left_out
+from adln.cli.gallery_rules import rules_in_words
+from adln.cli.gallery_words import called, gallery, many, moment, open_folder, short, tick, when
+from adln.cli.progress import counting, print_json, tell, tell_left_out, warn
 from adln.errors import SettingsError
 from adln.gallery.enrolling import Enrolment, people_of
 from adln.gallery.exchange import count_rows, export_parquet, import_parquet
 from adln.gallery.records import NO_PERSON, Filter, as_time_seen
 
 
-@click.group()
-def gallery() -> None:
-    """Enrol, list, name, merge and forget people, whose sightings are in one FOLDER."""
-
-
-_COMMANDS = (
-    list_people,
-    name,
-    assign,
-    merge,
-    split,
-    delete,
-    forget,
-    retention,
-    cluster,
-    move,
-    renew,
-    routes,
-)
-for command in _COMMANDS:
-    gallery.add_command(command)
-
-
 @gallery.command()
-@folder_argument
-@json_option
+@options.folder
+@options.as_json
 def info(folder: Path, as_json: bool) -> None:
     """Show what the gallery in FOLDER holds: sightings, people, network, rules, size."""
     with open_folder(folder) as opened:
@@ -78,12 +48,12 @@ def info(folder: Path, as_json: bool) -> None:
             },
             "engine": opened.engine,
             "low_memory": opened.low_memory,
+            "retention": json.loads(opened.retention.to_json()),
+            "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         }
-        rules = opened.retention
-        facts["retention"] = json.loads(rules.to_json())
-        facts["bytes"] = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        rules = rules_in_words(opened.retention)
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     called_depths = {model.depth: model.depth_name for model in models}
     depths = ", ".join(
@@ -98,7 +68,7 @@ def info(folder: Path, as_json: bool) -> None:
         *zip(["network", *[""] * len(made_by)], made_by, strict=False),
         ("search", f"exact, {facts['engine']}{', low memory' if facts['low_memory'] else ''}"),
         ("on disk", f"{facts['bytes'] / 2**20:,.1f} MiB"),
-        ("kept", "; ".join(rules_in_words(rules)) or "for ever (no retention set)"),
+        ("kept", "; ".join(rules) or "for ever (no retention set)"),
     ]
     click.secho(str(folder), bold=True)
     for label, text in lines:
@@ -106,24 +76,20 @@ def info(folder: Path, as_json: bool) -> None:
 
 
 @gallery.command()
-@folder_argument
-@path_argument("sources", nargs=-1, required=True)
-@network_option(
+@options.folder
+@options.path_argument("sources", nargs=-1, required=True)
+@options.network(
     help="Name or file of a network; all sightings of a gallery are of one network or one space."
 )
 @click.option("--name", help="Name of the person shown; a new person if the name is unknown.")
-@click.option("--each-folder", is_flag=True, help="Each sub-folder is a person, with its name.")
-@click.option("--nobody", is_flag=True, help="Store them without saying who it is.")
-@depth_option
-@click.option(
-    "--camera", "camera_id", type=click.IntRange(0), default=0, show_default=True, help="Camera."
-)
+@options.flag("--each-folder", help="Each sub-folder is a person, with its name.")
+@options.flag("--nobody", help="Store them without saying who it is.")
+@options.depth
+@options.shown("--camera", "camera_id", type=click.IntRange(0), default=0, help="Camera.")
 @click.option("--time", "seen", help="When, as 2026-11-22T14:30 in UTC; default: now.")
-@click.option("--thumbnails", is_flag=True, help="Keep a small picture of each sighting, too.")
-@click.option("--low-memory", is_flag=True, help="A new gallery: less memory and disk, slower.")
-@click.pass_context
+@options.flag("--thumbnails", help="Keep a small picture of each sighting, too.")
+@options.flag("--low-memory", help="A new gallery: less memory and disk, slower.")
 def enrol(
-    context: click.Context,
     folder: Path,
     sources: tuple[Path, ...],
     network: Path,
@@ -177,19 +143,19 @@ def enrol(
             if result.here:
                 click.secho(f"{result.here:,} are in the gallery already.", fg="yellow")
             if result.refused:
-                click.secho(
+                warn(
                     f"{result.refused:,} look like somebody who asked not to be enrolled again.",
-                    fg="yellow",
+                    err=False,
                 )
     if not stored + here:
         tell("error", "nothing was stored, and nobody enrolled.", colour="red")
-    context.exit(0 if stored + here else 1)
+        sys.exit(1)
 
 
 @gallery.command("import")
-@folder_argument
-@file_argument("file")
-@click.option("--low-memory", is_flag=True, help="A new gallery: less memory and disk, slower.")
+@options.folder
+@options.file_argument("file")
+@options.flag("--low-memory", help="A new gallery: less memory and disk, slower.")
 def import_file(folder: Path, file: Path, low_memory: bool) -> None:
     """Add the sightings of FILE (Parquet, of `adln gallery export`) to FOLDER.
 
@@ -202,38 +168,34 @@ def import_file(folder: Path, file: Path, low_memory: bool) -> None:
             stored = import_parquet(opened, file, on_progress=on_progress)
         click.echo(f"{folder}: {stored:,} of {rows:,} sightings stored")
         if stored < rows:
-            click.secho(
+            warn(
                 "The others are here already, or of people who were forgotten here or asked not to "
                 "be enrolled.",
-                fg="yellow",
+                err=False,
             )
         if not opened.retention.has_ages:
-            click.secho(
+            warn(
                 f"An export has no retention rules, and {folder} has none that erases what is old; "
-                "`adln gallery retention` sets them.",
-                fg="yellow",
-                err=True,
+                "`adln gallery retention` sets them."
             )
 
 
 @gallery.command()
-@folder_argument
-@file_argument("file")
+@options.folder
+@options.file_argument("file")
 def export(folder: Path, file: Path) -> None:
     """Write all sightings of FOLDER, with names and pictures, to FILE (Parquet)."""
     with open_folder(folder) as opened, counting(opened.count(), "exporting") as on_progress:
         written = export_parquet(opened, file, on_progress=on_progress)
     click.echo(f"{file}: {many(written, 'sighting')}")
-    click.secho(
+    warn(
         "What is forgotten in the gallery later stays in this file; keep it as safe as the gallery "
-        "and not for longer.",
-        fg="yellow",
-        err=True,
+        "and not for longer."
     )
 
 
 @gallery.command()
-@folder_argument
+@options.folder
 def compact(folder: Path) -> None:
     """Free the space of erased sightings, so that searches are as fast as they can be."""
     with open_folder(folder) as opened:
@@ -242,15 +204,12 @@ def compact(folder: Path) -> None:
 
 
 @gallery.command()
-@folder_argument
-@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="Rows shown.")
-@click.option("--verify", is_flag=True, help="Check that no row was changed or removed.")
+@options.folder
+@options.shown("--last", type=click.IntRange(1), default=20, help="Rows shown.")
+@options.flag("--verify", help="Check that no row was changed or removed.")
 @click.option("--expect", metavar="DIGEST", help="A newest digest from before; implies --verify.")
-@click.option("--json", "as_json", is_flag=True, help="Print all rows as JSON.")
-@click.pass_context
-def audit(
-    context: click.Context, folder: Path, last: int, verify: bool, expect: str | None, as_json: bool
-) -> None:
+@options.flag("--json", "as_json", help="Print all rows as JSON.")
+def audit(folder: Path, last: int, verify: bool, expect: str | None, as_json: bool) -> None:
     """Show or verify the log of searches, merges and erasures.
 
     Each row holds a digest over itself and all rows before it. Keep the newest digest somewhere
@@ -261,7 +220,7 @@ def audit(
         if verify or expect is not None:
             check = opened.check_audit(expected_digest=expect)
             if as_json:
-                click.echo(json.dumps({"is_sound": check.is_sound, **vars(check)}, indent=2))
+                print_json({"is_sound": check.is_sound, **vars(check)})
             else:
                 broken = check.first_broken
                 tick(
@@ -273,10 +232,10 @@ def audit(
                 if expect is not None:
                     tick(bool(check.holds_expected), "the expected digest is among them")
                 click.echo(f"  newest digest: {check.newest_digest}")
-            context.exit(0 if check.is_sound else 1)
+            sys.exit(0 if check.is_sound else 1)
         entries = opened.audit_entries()
     if as_json:
-        click.echo(json.dumps([vars(entry) for entry in entries], indent=2))
+        print_json([vars(entry) for entry in entries])
         return
     for entry in entries[-last:]:
         details = ", ".join(

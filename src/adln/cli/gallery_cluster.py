@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from adln.cli.embedders import network_sha256
-from adln.cli.gallery_places import open_place
-from adln.cli.gallery_words import few, when
-from adln.cli.options import file_option, network_option, save_picture
+from adln.cli import options
+from adln.cli.gallery_words import few, gallery, open_place, when
+from adln.cli.progress import save_picture
+from adln.embedders.foreign import network_sha256
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError
 from adln.gallery.clustering import Group, group_sightings
@@ -19,29 +19,24 @@ from adln.reports.contact_sheet import draw_contact_sheet
 _ROWS_SHOWN = 20
 
 
-@click.command()
+@gallery.command()
 @click.argument("place")
-@network_option(default=None, help="Its calibration gives the threshold (see `adln calibrate`).")
-@click.option(
+@options.network(default=None, help="Its calibration gives the threshold (see `adln calibrate`).")
+@options.shown(
     "--level",
     type=click.Choice(["matched", "candidate"]),
     default="matched",
-    show_default=True,
     help="Which of the calibration's thresholds.",
 )
-@click.option("--flip", is_flag=True, help="The embeddings are averages with the mirrored picture.")
+@options.flag("--flip", help="The embeddings are averages with the mirrored picture.")
 @click.option("--threshold", type=float, help="Cosine to join from, instead of --network.")
 @click.option("--depth", type=click.IntRange(1, 4), help="Depth, if the gallery has several.")
 @click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
-@click.option(
-    "--least",
-    type=click.IntRange(1),
-    default=2,
-    show_default=True,
-    help="Groups of fewer sightings are left alone.",
+@options.shown(
+    "--least", type=click.IntRange(1), default=2, help="Groups of fewer sightings are left alone."
 )
-@file_option("--sheet", help="Draw the groups into this picture, where thumbnails were kept.")
-@click.option("--apply", "apply_them", is_flag=True, help="Make every group a person, unnamed.")
+@options.file("--sheet", help="Draw the groups into this picture, where thumbnails were kept.")
+@options.flag("--apply", "apply_them", help="Make every group a person, unnamed.")
 def cluster(
     place: str,
     network: Path | None,
@@ -64,13 +59,13 @@ def cluster(
         raise GalleryError(
             "Give --network, whose calibration gives the threshold, or a --threshold of your own."
         )
-    with open_place(place) as gallery:
+    with open_place(place) as opened:
         where = Filter(
             persons=frozenset({NO_PERSON}),
             cameras=frozenset(cameras) if cameras else None,
             depth=depth,
         )
-        sightings = [record for batch in gallery.iterate(where) for record in batch]
+        sightings = [record for batch in opened.iterate(where) for record in batch]
         depths = sorted({record.model.depth for record in sightings})
         if len(group_by_space(record.model for record in sightings)) > 1:
             raise GalleryError(
@@ -93,7 +88,7 @@ def cluster(
         if sheet is not None:
             _draw(sheet, kept, {s.sighting_id: s.thumbnail for s in sightings if s.thumbnail})
         if apply_them:
-            numbers = [gallery.split(group.sighting_ids) for group in kept]
+            numbers = [opened.split(group.sighting_ids) for group in kept]
             click.echo(f"made {len(numbers):,} persons" + (f": {few(numbers)}" if numbers else ""))
         elif kept:
             click.echo("nothing was changed; --apply makes every group a person")

@@ -1,38 +1,48 @@
-"""`adln gallery move`: from this device to a server, or back, proved."""
+"""`adln gallery move` and `renew`: to another place, or embedded by another network."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
-from adln.atomic import atomic_write, require_writable
-from adln.cli.gallery_places import open_to_copy
-from adln.cli.options import file_option
+from adln.atomic import atomic_folder, atomic_write, require_writable
+from adln.cli import options
+from adln.cli.gallery_words import few, gallery, is_server, open_place
 from adln.cli.progress import counting, tell
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
+from adln.embeddings import chosen_depth
 from adln.errors import GalleryError
-from adln.gallery.moving import move_gallery
+from adln.gallery.interface import Gallery
+from adln.gallery.moving import move_gallery, renew_gallery
+from adln.gallery.records import ModelKey
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.roster import copy_cameras
 
 
-@click.command()
+@gallery.command()
 @click.argument("source")
 @click.argument("target")
-@file_option("--ids", "ids_path", help="Write old and new numbers of sightings into this CSV file.")
-@click.option("--quiet", is_flag=True, help="Show no progress bar.")
-def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
+@options.file("--ids", help="Write old and new numbers of sightings into this CSV file.")
+@options.quiet
+def move(source: str, target: str, ids: Path | None, quiet: bool) -> None:
     """Copy the gallery SOURCE to the empty TARGET and verify that both answer alike.
 
     Each is a folder, or an address such as http://localhost:19530/shop on a Milvus server. SOURCE
     is left as it is.
     """
-    if ids_path is not None:
-        require_writable(ids_path, raises=GalleryError)
+    if ids is not None:
+        require_writable(ids, raises=GalleryError)
     with (
         open_to_copy(source, target) as (old, new),
         counting(old.count(), "moving", quiet=quiet) as on_progress,
     ):
         moved = move_gallery(old, new, on_progress=on_progress)
-    if ids_path is not None:
+    if ids is not None:
         lines = [f"{old_id},{new_id}" for old_id, new_id in moved.sighting_ids.items()]
-        with atomic_write(ids_path, raises=GalleryError) as file:
+        with atomic_write(ids, raises=GalleryError) as file:
             file.write(("\n".join(["old,new", *lines]) + "\n").encode())
     click.echo(
         f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
@@ -43,3 +53,90 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
         "not copied: names and templates of forgotten people, retention rules, the log. So people "
         "forgotten at the old place can be enrolled again at the new one.",
     )
+
+
+@gallery.command()
+@click.argument("source")
+@click.argument("target")
+@options.path("--network", required=True, help="Network that embeds the kept pictures.")
+@click.option(
+    "--depth", type=click.IntRange(1, 4), help="Depth of the network; default: its deepest."
+)
+@options.quiet
+def renew(source: str, target: str, network: Path, depth: int | None, quiet: bool) -> None:
+    """Copy the gallery SOURCE to the empty TARGET, its kept pictures embedded by another network.
+
+    Use it after training a network (`adln adapt --out`), half of whose gain is lost on embeddings
+    of the old one, or for a network of another space. Sightings without a picture are copied
+    unchanged if the networks share a space, and skipped if not. SOURCE is left as it is; point the
+    settings of watch and service to TARGET.
+    """
+    embedder = OnnxEmbedder(find_network(network))
+    chosen = chosen_depth(embedder.depths, depth, network=network)
+    manifest = embedder.manifest
+    model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
+    with (
+        open_to_copy(source, target) as (old, new),
+        counting(old.count(), "embedding", quiet=quiet) as on_progress,
+    ):
+        renewal = renew_gallery(
+            old,
+            new,
+            lambda pictures: _embed(embedder, chosen, pictures),
+            model,
+            on_progress=on_progress,
+        )
+        was_adapted = isinstance(old, SqliteGallery) and bool(old.adaptations)
+    click.echo(
+        f"{target}: {len(renewal.person_ids):,} persons; {renewal.renewed:,} sightings embedded by "
+        f"{network.name}"
+        + (f", {renewal.kept:,} without a picture kept as they were" if renewal.kept else "")
+        + (f", {renewal.left_out:,} without a usable picture left out" if renewal.left_out else "")
+    )
+    if renewal.unseen:
+        tell(
+            "note",
+            f"no sighting is left of {len(renewal.unseen):,} people ({few(renewal.unseen, 10)}): "
+            "enrol them with a picture.",
+        )
+    if was_adapted:
+        tell(
+            "note",
+            "the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.",
+        )
+
+
+def _embed(embedder: OnnxEmbedder, depth: int, pictures: Sequence[bytes]) -> list[Any]:
+    answer = embedder.embed_pictures(pictures)
+    found: list[Any] = [None] * len(pictures)
+    for at, embedding in zip(answer.indices.tolist(), answer.embeddings[depth], strict=True):
+        found[at] = embedding
+    return found
+
+
+@contextmanager
+def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
+    """Open a gallery, and an empty one to copy it to.
+
+    A folder that is new has its name only after the copy: one that fails or is interrupted leaves
+    nothing behind. From folder to folder, the cameras keep their names and numbers.
+
+    Args:
+        source: see `open_place`.
+        target: see `open_place`; made if there is none.
+
+    Raises:
+        GalleryError: see `open_place`; or the folder cannot be written.
+    """
+    folder = Path(target)
+    with open_place(source) as old:
+        if is_server(target) or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            with open_place(target, create=True) as new:
+                yield old, new
+            return
+        with atomic_folder(folder, raises=GalleryError) as partial:
+            partial.rmdir()  # the gallery makes its own, for its owner only
+            with open_place(str(partial), create=True) as new:
+                yield old, new
+            if not is_server(source):
+                copy_cameras(Path(source), partial)

@@ -1,24 +1,24 @@
 """`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is forgotten."""
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from adln.cli import options
 from adln.cli.gallery_words import (
     called,
     few,
     find_person,
     find_person_or_nobody,
-    folder_argument,
+    gallery,
     many,
     open_folder,
     tick,
     when,
 )
-from adln.cli.options import json_option
-from adln.cli.progress import tell
+from adln.cli.progress import print_json, tell, warn
 from adln.datasets.listing import shown
 from adln.errors import GalleryError
 from adln.gallery.look_alikes import LEAST_SIMILARITY, LookAlike, find_look_alikes
@@ -27,10 +27,10 @@ from adln.gallery.records import NO_PERSON, Erasure, Filter
 _SHOWN = ("camera_id", "time_s", "track_id", "box_xyxy", "quality")
 
 
-@click.command("list")
-@folder_argument
+@gallery.command("list")
+@options.folder
 @click.option("--person", help="Number or name, or nobody: list the sightings of these.")
-@json_option
+@options.as_json
 def list_people(folder: Path, person: str | None, as_json: bool) -> None:
     """List the people in FOLDER, or the sightings of one of them or of nobody."""
     with open_folder(folder) as opened:
@@ -42,7 +42,7 @@ def list_people(folder: Path, person: str | None, as_json: bool) -> None:
             return
         persons = opened.persons()
     if as_json:
-        click.echo(json.dumps([vars(one) for one in persons], indent=2))
+        print_json([vars(one) for one in persons])
         return
     if not persons:
         click.echo(f"{folder}: nobody is enrolled yet.")
@@ -61,8 +61,8 @@ def list_people(folder: Path, person: str | None, as_json: bool) -> None:
         )
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.argument("person")
 @click.argument("new_name")
 def name(folder: Path, person: str, new_name: str) -> None:
@@ -73,8 +73,8 @@ def name(folder: Path, person: str, new_name: str) -> None:
     click.echo(f"person {person_id} is now called {new_name}")
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.argument("person")
 @click.argument("sightings", nargs=-1, required=True, type=int)
 def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
@@ -85,8 +85,8 @@ def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
     click.echo(f"{many(changed, 'sighting')} changed")
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.argument("into")
 @click.argument("others", nargs=-1, required=True)
 def merge(folder: Path, into: str, others: tuple[str, ...]) -> None:
@@ -104,8 +104,8 @@ def merge(folder: Path, into: str, others: tuple[str, ...]) -> None:
     click.echo(f"{many(moved, 'sighting')} moved to person {person_id}")
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.argument("sightings", nargs=-1, required=True, type=int)
 @click.option("--name", "new_name", help="Name of the new person.")
 def split(folder: Path, sightings: tuple[int, ...], new_name: str | None) -> None:
@@ -115,8 +115,8 @@ def split(folder: Path, sightings: tuple[int, ...], new_name: str | None) -> Non
     click.echo(f"{many(len(set(sightings)), 'sighting')} moved to new person {person_id}")
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.argument("sightings", nargs=-1, required=True, type=int)
 def delete(folder: Path, sightings: tuple[int, ...]) -> None:
     """Erase single SIGHTINGS (numbers)."""
@@ -125,11 +125,11 @@ def delete(folder: Path, sightings: tuple[int, ...]) -> None:
         erased = opened.delete(sightings)
     click.echo(f"{many(erased, 'sighting')} erased")
     if missing := sorted(set(sightings) - there):
-        click.secho(f"not there: {shown(map(str, missing))}", fg="yellow")
+        warn(f"not there: {shown(map(str, missing))}", err=False)
 
 
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.argument("person")
 @click.option(
     "--also",
@@ -149,11 +149,9 @@ def delete(folder: Path, sightings: tuple[int, ...]) -> None:
     metavar="COSINE",
     help="Keep one mean embedding after all, only to refuse new pictures at least this alike.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-@click.pass_context
+@options.flag("--yes", help="Do not ask.")
+@options.as_json
 def forget(
-    context: click.Context,
     folder: Path,
     person: str,
     also: tuple[str, ...],
@@ -191,13 +189,13 @@ def forget(
         facts = [{"is_proved": one.is_proved, **vars(one)} for one in erasures]
         likely = [vars(one) for one in others.values()]
         more = {"also": facts[1:]} if also else {}
-        click.echo(json.dumps({**facts[0], **more, "look_alikes": likely}, indent=2))
+        print_json({**facts[0], **more, "look_alikes": likely})
     else:
         for erasure in erasures:
             _tell_erasure(erasure)
         if suppress is not None:
             click.echo(f"  new pictures with a cosine of {suppress:g} or more will be refused")
-    context.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
+    sys.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
 
 
 def _tell_of(one: LookAlike, names: dict[int, str | None]) -> None:
@@ -241,7 +239,7 @@ def _list_sightings(records: list[Any], *, as_json: bool) -> None:
             }
             for record in records
         ]
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     click.secho(
         f"{'sighting':>9}  {'seen (UTC)':<18}{'camera':>7}{'track':>8}{'quality':>9}  depth "

@@ -9,26 +9,25 @@ from pathlib import Path
 import click
 
 from adln.atomic import atomic_write
-from adln.cli.gallery_words import actor, period
-from adln.cli.options import duration, file_option, path_argument
+from adln.cli import options
+from adln.cli.gallery_words import actor, gallery, period
 from adln.errors import SettingsError
 from adln.gallery.routes import movements
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.roster import read_cameras
 
 
-@click.command()
-@path_argument("folder")
+@gallery.command()
+@options.path_argument("folder")
 @click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
 @click.option("--until", "--to", "until_time", help="Only before then.")
-@click.option(
+@options.shown(
     "--within",
-    type=duration,
+    type=options.duration,
     default="1h",
-    show_default=True,
     help="A way that takes longer does not count as direct.",
 )
-@file_option("--out", help="Write the routes here (CSV).")
+@options.file("--out", help="Write the routes here (CSV).")
 def routes(
     folder: Path, from_time: str | None, until_time: str | None, within: float, out: Path | None
 ) -> None:
@@ -38,9 +37,9 @@ def routes(
     """
     where = period(from_time, until_time)
     names = {number: name for name, number in read_cameras(folder).items()}
-    with SqliteGallery(folder, actor=actor()) as gallery:
+    with SqliteGallery(folder, actor=actor()) as opened:
         found = movements(
-            (record for batch in gallery.iterate(where) for record in batch), within_s=within
+            (record for batch in opened.iterate(where) for record in batch), within_s=within
         )
 
     def camera(number: int) -> str:

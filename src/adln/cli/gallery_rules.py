@@ -10,24 +10,23 @@ from typing import Any
 
 import click
 
-from adln.cli.gallery_words import find_person, folder_argument, many, open_folder
-from adln.cli.options import duration
+from adln.cli import options
+from adln.cli.gallery_words import find_person, gallery, many, open_folder
+from adln.cli.progress import warn
 from adln.errors import SettingsError
 from adln.gallery.records import Filter
 from adln.gallery.retention import DAY_S, apply_retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 
-_UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
-
-@click.command()
-@folder_argument
+@gallery.command()
+@options.folder
 @click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" removes the rule.')
 @click.option("--camera", "cameras", multiple=True, metavar="NUMBER=TIME", help="For one camera.")
 @click.option("--person", "persons", multiple=True, metavar="WHO=TIME", help="For one person.")
 @click.option("--max-templates", type=click.IntRange(0), help="Sightings a person; 0: no limit.")
 @click.option("--max-unnamed", type=click.IntRange(0), help="Unassigned sightings; 0: no limit.")
-@click.option("--apply", "apply_now", is_flag=True, help="Erase now what the rules do not keep.")
+@options.flag("--apply", "apply_now", help="Erase now what the rules do not keep.")
 def retention(
     folder: Path,
     keep: str | None,
@@ -61,23 +60,19 @@ def retention(
             now_s = time.time()
             tidied = apply_retention(opened, rules, now_s=now_s)
             opened.compact_if_worthwhile()
+            people = many(tidied.people, "person", "people")
             click.echo(
                 f"erased: {tidied.expired:,} too old, {tidied.surplus_templates:,} surplus of "
                 f"people, {tidied.surplus_unnamed:,} unassigned surplus; {opened.count():,} left"
-                + (f"; {_people_left(tidied.people)}" if tidied.people else "")
+                + (f"; of {people} without a name nothing is left" if tidied.people else "")
             )
             if later := opened.count(Filter(from_s=now_s + DAY_S)):
-                click.secho(
+                warn(
                     f"{many(later, 'sighting')} dated more than a day later than now: a clock was "
                     "wrong, or is. They are kept until their time has come; if the clock is right "
                     "now, erase them with `adln gallery delete`.",
-                    fg="yellow",
+                    err=False,
                 )
-
-
-def _people_left(count: int) -> str:
-    """Of how many people nothing is left, in words."""
-    return f"of {count:,} {'person' if count == 1 else 'people'} without a name nothing is left"
 
 
 def _keep(text: str) -> float | None:
@@ -85,7 +80,7 @@ def _keep(text: str) -> float | None:
         return None
     try:
         # Without a unit nobody can tell whether days were meant.
-        keep_s = 0.0 if text.strip()[-1:].isdigit() else duration(text)
+        keep_s = 0.0 if text.strip()[-1:].isdigit() else options.duration(text)
     except click.BadParameter:
         keep_s = 0.0
     if keep_s == 0:
@@ -134,7 +129,5 @@ def rules_in_words(retention: Any) -> list[str]:
 
 
 def _span(seconds: float) -> str:
-    for unit, length_s in _UNITS_S.items():
-        if seconds >= length_s:
-            return f"{seconds / length_s:g} {unit}"
-    return f"{seconds:g} s"
+    unit = next((one for one in "dhm" if seconds >= options.UNITS_S[one]), "s")
+    return f"{seconds / options.UNITS_S[unit]:g} {unit}"

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,13 +11,17 @@ from typing import Any
 
 import click
 
-from adln.cli.options import path_argument
 from adln.errors import GalleryError, SettingsError
+from adln.gallery.interface import Gallery
+from adln.gallery.milvus import MilvusGallery
 from adln.gallery.names import is_same_name
 from adln.gallery.records import Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
 
-folder_argument = path_argument("folder")
+
+@click.group()
+def gallery() -> None:
+    """Enrol, list, name, merge and forget people, whose sightings are in one FOLDER."""
 
 
 def open_folder(folder: Path, *, create: bool = False, low_memory: bool = False) -> SqliteGallery:
@@ -24,6 +29,27 @@ def open_folder(folder: Path, *, create: bool = False, low_memory: bool = False)
     return SqliteGallery(
         folder, create=create, low_memory=low_memory, actor=actor(), audit_searches=True
     )
+
+
+def open_place(place: str, *, create: bool = False) -> Gallery:
+    """Open the gallery of a folder, or of a Milvus server: "http://server:19530/name".
+
+    Raises:
+        GalleryError: see `SqliteGallery` and `MilvusGallery`; or the address has no name.
+    """
+    if not is_server(place):
+        return SqliteGallery(Path(place), create=create)
+    found = re.fullmatch(r"(https?://[^/]+)/([^/]+)/?", place)
+    if found is None:
+        raise GalleryError(
+            f"{place}: expected an address and a gallery's name, as in http://localhost:19530/shop."
+        )
+    return MilvusGallery(found[1], found[2])
+
+
+def is_server(place: str) -> bool:
+    """Whether a gallery's place is an address, not a folder."""
+    return re.match(r"https?://", place) is not None
 
 
 def actor() -> str:
@@ -36,15 +62,10 @@ def actor() -> str:
 
 
 def find_person(opened: SqliteGallery, text: str) -> int:
-    """A person by number or name.
-
-    Args:
-        opened: the gallery.
-        text: "2", "Ann", "id:2" or "name:2".
+    """A person by number or name: "2", "Ann", "id:2" or "name:2".
 
     Raises:
-        GalleryError: There is nobody of that number or name; or there are two, one of that number
-            and one of that name.
+        GalleryError: there is nobody of that number or name; or there are two.
     """
     persons = opened.persons()
     # Who says which of the two it is, gets that and nothing else: somebody may be called "id:2",
@@ -85,11 +106,7 @@ def moment(text: str) -> float:
 
 
 def period(begin: str | None, end: str | None) -> Filter:
-    """What was seen between the times of --from and --until; see `moment`.
-
-    Raises:
-        SettingsError: nothing can be seen then.
-    """
+    """What was seen between the times of --from and --until; see `moment`."""
     from_s = None if begin is None else moment(begin)
     until_s = None if end is None else moment(end)
     try:
@@ -125,9 +142,8 @@ def tick(is_fine: bool, text: str) -> None:
     """A line with a tick or a cross, in colour where there is some."""
     encoding = (sys.stdout.encoding or "").lower()
     marks = ("✓", "✗") if "utf" in encoding else ("ok", "WRONG")
-    click.secho(
-        f"  {marks[0] if is_fine else marks[1]} ", nl=False, fg="green" if is_fine else "red"
-    )
+    mark, colour = (marks[0], "green") if is_fine else (marks[1], "red")
+    click.secho(f"  {mark} ", nl=False, fg=colour)
     click.echo(text)
 
 

@@ -1,7 +1,7 @@
 """`adln`: the one command, with a sub-command for each job.
 
-Each sub-command's module is imported only when it is asked for, so that help is instant and a
-device without torch can run what needs none.
+Each sub-command's module is imported only when it is asked for: help is instant, and a device needs
+no torch.
 """
 
 import importlib

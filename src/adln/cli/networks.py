@@ -1,6 +1,5 @@
 """`adln networks`: the known networks, and how to add one of another make."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +7,11 @@ import click
 
 import adln
 from adln.api.networks import KnownNetwork
-from adln.cli.gallery_words import actor
-from adln.cli.options import path_argument, path_option
+from adln.cli import options
+from adln.cli.gallery_words import actor, many
+from adln.cli.progress import print_json
+from adln.embedders import shipped
 from adln.embedders.session import OpenModel, open_session
-from adln.embedders.shipped import (
-    find_network,
-    name_network,
-    network_before,
-    own_networks,
-    roll_back,
-    use_network,
-)
 from adln.errors import ModelFileError, SettingsError
 from adln.evaluation.unseen import was_seen
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -34,26 +27,19 @@ _galleries_option = click.option(
 )
 
 
-class Triple(click.ParamType):  # type: ignore[type-arg]
-    """Three numbers such as 0.485,0.456,0.406."""
-
-    name = "r,g,b"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Parse the text."""
-        try:
-            numbers = tuple(float(piece) for piece in str(value).split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) != 3:
-            self.fail(f"{value!r} are not three numbers; write 0.485,0.456,0.406.", param, ctx)
-        return numbers
+def triple(text: str) -> tuple[float, ...]:
+    """Three numbers such as 0.485,0.456,0.406; an option type for click."""
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise click.BadParameter(f"{text!r} are not three numbers; write 0.485,0.456,0.406.")
+    return numbers
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON for a program.")
+@options.flag("--json", "as_json", help="Print the list as JSON for a program.")
 @click.pass_context
 def networks(ctx: click.Context, as_json: bool) -> None:
     """List the known networks, or add one of another make.
@@ -64,44 +50,37 @@ def networks(ctx: click.Context, as_json: bool) -> None:
         return
     known = adln.networks()
     if as_json:
-        click.echo(json.dumps([_as_json(one) for one in known], indent=1))
+        print_json([_as_json(one) for one in known], indent=1)
         return
     for one in known:
         click.echo("\n".join(_lines(one)))
 
 
 @networks.command()
-@path_argument("path")
+@options.path_argument("path")
 @click.option("--name", default="", help="Name to load it by; default: its file name.")
 @click.option(
     "--mean",
-    type=Triple(),
+    type=triple,
+    metavar="R,G,B",
     help="Mean of pixels scaled to 0..1; without it the network gets 0..255.",
 )
-@click.option("--std", type=Triple(), help="Standard deviation of pixels scaled to 0..1.")
+@click.option(
+    "--std", type=triple, metavar="R,G,B", help="Standard deviation of pixels scaled to 0..1."
+)
 @click.option(
     "--colours",
     type=click.Choice(["rgb", "bgr"]),
     help="Order of the channels; default: what the file says, else rgb.",
 )
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True)
+@options.shown("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw")
 @click.option("--training-data", default="", help="Data that it was trained on.")
 @click.option("--licence", default="", help="Its licence.")
-@path_option(
+@options.path(
     "--reference",
     help=".npz with paths and embeddings that the network's own software gave of those pictures.",
 )
-def add(
-    path: Path,
-    name: str,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    colours: str | None,
-    layout: str,
-    training_data: str,
-    licence: str,
-    reference: Path | None,
-) -> None:
+def add(path: Path, name: str, reference: Path | None, **facts: Any) -> None:
     """Describe PATH, an ONNX or OpenVINO network of another make, so that all commands take it.
 
     What the file does not state itself is written beside it (PATH.adln.json).
@@ -115,17 +94,7 @@ def add(
         features = read_features(reference)
         pair = (list(features.paths), features.embeddings)
     called = name or path.stem.lower()
-    manifest = adln.describe_network(
-        path,
-        mean=mean,
-        std=std,
-        colours=colours,
-        layout=layout,
-        training_data=training_data,
-        licence=licence,
-        reference=pair,
-        name=called,
-    )
+    manifest = adln.describe_network(path, reference=pair, name=called, **facts)
     said = "checked against its reference" if pair else "not checked against a reference"
     click.echo(
         f"{called}: {manifest.height_px}x{manifest.width_px} px -> {manifest.dim} numbers, {said}"
@@ -133,12 +102,10 @@ def add(
 
 
 @networks.command()
-@path_argument("network")
+@options.path_argument("network")
 @click.option("--name", required=True, help="Name of the network in settings, such as site.")
-@click.option(
-    "--new-space",
-    is_flag=True,
-    help="Allow it even if stored embeddings cannot be compared with its own.",
+@options.flag(
+    "--new-space", help="Allow it even if stored embeddings cannot be compared with its own."
 )
 @_galleries_option
 def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) -> None:
@@ -150,9 +117,9 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
     old network are compared over the bridge that `adln adapt --out` has fitted. Embeddings, names
     and numbers stay as they are.
     """
-    path = find_network(network)
+    path = shipped.find_network(network)
     new = open_session(path)
-    known = own_networks().get(name)
+    known = shipped.own_networks().get(name)
     if known is not None and known.is_file() and not new_space:
         old = open_session(known)
         mine, theirs = (set(one.manifest.spaces) - {""} or {one.sha256} for one in (new, old))
@@ -163,7 +130,7 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
                 "--new-space does it anyway."
             )
     _build_bridges(path, new, galleries)
-    before = use_network(name, path)
+    before = shipped.use_network(name, path)
     if before == path.resolve():
         click.echo(f"{name}: is {path} already")
         return
@@ -176,9 +143,9 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
 @_galleries_option
 def rollback(name: str, galleries: tuple[Path, ...]) -> None:
     """Give NAME back to the network that had it before the last `use`."""
-    network_before(name)
-    _remove_bridges(own_networks().get(name), galleries)
-    click.echo(f"{name}: {roll_back(name)} again")
+    shipped.network_before(name)
+    _remove_bridges(shipped.own_networks().get(name), galleries)
+    click.echo(f"{name}: {shipped.roll_back(name)} again")
     click.echo("restart a running watch or service, so that it takes this network")
 
 
@@ -186,17 +153,20 @@ def rollback(name: str, galleries: tuple[Path, ...]) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove the name of a network; its file stays."""
-    if name not in own_networks():
+    if name not in shipped.own_networks():
         raise SettingsError(f"there is no network {name!r} that was added; see `adln networks`.")
-    name_network(name, None)
+    shipped.name_network(name, None)
     click.echo(f"{name}: no longer known by name")
+
+
+def _exits(network: OpenModel) -> list[str]:
+    return [exit_name(network.sha256, depth) for depth in network.manifest.depths]
 
 
 def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) -> None:
     if not galleries:
         return
-    exits = [exit_name(network.sha256, depth) for depth in network.manifest.depths]
-    bridge = read_bridge(path, exits)
+    bridge = read_bridge(path, _exits(network))
     for folder in galleries:
         with SqliteGallery(folder, actor=actor()) as gallery:
             carried = gallery.build_bridge(bridge)
@@ -208,14 +178,11 @@ def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) 
 def _remove_bridges(path: Path | None, galleries: tuple[Path, ...]) -> None:
     if path is None or not galleries:
         return
-    network = open_session(path)
+    exits = _exits(open_session(path))
     for folder in galleries:
         with SqliteGallery(folder, actor=actor()) as gallery:
-            removed = sum(
-                gallery.remove_bridge(exit_name(network.sha256, depth))
-                for depth in network.manifest.depths
-            )
-        click.echo(f"{folder}: {removed} bridge{'s' * (removed != 1)} removed")
+            removed = sum(map(gallery.remove_bridge, exits))
+        click.echo(f"{folder}: {many(removed, 'bridge')} removed")
 
 
 def _lines(one: KnownNetwork) -> list[str]:

@@ -7,52 +7,49 @@ from pathlib import Path
 from typing import Any
 
 import click
-from PIL import Image
 
 from adln.embedders.quality import QUALITIES
 from adln.embedders.shipped import DEFAULT
-from adln.errors import SettingsError
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "": 1.0}
 
-
 _PATH, _FILE = click.Path(path_type=Path), click.Path(path_type=Path, dir_okay=False)
 # Options and arguments that take the path of a file or folder; those of a file refuse a folder.
-path_option, file_option = (partial(click.option, type=kind) for kind in (_PATH, _FILE))
+path, file = (partial(click.option, type=kind) for kind in (_PATH, _FILE))
 path_argument, file_argument = (partial(click.argument, type=kind) for kind in (_PATH, _FILE))
+folder = path_argument("folder")
+# Options whose help shows their default, and options without a value.
+shown = partial(click.option, show_default=True)
+flag = partial(click.option, is_flag=True)
 
-data_option = path_option(
-    "--data", "data_path", required=True, help="Folder or CSV of the data set."
-)
-layout_option = click.option(
+layout = shown(
     "--layout",
     default="auto",
-    show_default=True,
     help="market1501, dukemtmc, msmt17, cuhk01, cuhk02, cuhk03, viper, prid2011, grid, ilids-vid, "
     "folder, csv, or auto.",
 )
-depths_option = click.option(
+depths = click.option(
     "--depth",
     "depths",
     type=click.IntRange(1, 4),
     multiple=True,
     help="Only this depth; may be repeated. Default: all depths of the file.",
 )
-depth_option = click.option(
+depth = click.option(
     "--depth", type=click.IntRange(1, 4), help="Depth; default: the deepest of the network."
 )
-quality_option = click.option(
+quality = click.option(
     "--quality",
     type=click.Choice(QUALITIES),
     help="fast embeds people by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
     "[default: best]",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
-device_option = click.option(
+as_json = flag("--json", "as_json", help="Print JSON for a program.")
+quiet = flag("--quiet", help="Show no progress bar.")
+device = shown(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
-    show_default=True,
     help="Where to compute.",
 )
 
@@ -72,11 +69,11 @@ class NetworkOption(click.Option):
             self.opts = known
 
 
-def network_option(
+def network(
     *, default: str | None = DEFAULT, help: str = "", multiple: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--network`, as the parameter `network`, or `networks` if it may be repeated."""
-    return path_option(
+    return path(
         "--network",
         "networks" if multiple else "network",
         cls=NetworkOption,
@@ -93,30 +90,3 @@ def duration(text: str) -> float:
     if match is None:
         raise click.BadParameter(f"{text!r} is not a duration; write 540s, 9m, 2h, 30d or 4w.")
     return float(match[1]) * UNITS_S[match[2]]
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person reads them: 42 s, 3:07 min, 2:15 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture in the format that its name ends in; missing folders are made.
-
-    Raises:
-        SettingsError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
-            "that can be written."
-        ) from error

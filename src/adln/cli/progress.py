@@ -1,22 +1,28 @@
-"""Progress of work that is counted in pictures: a bar, or a line that is renewed."""
+"""What commands say and write: progress, notes, JSON and pictures."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from PIL import Image
+
+from adln.errors import SettingsError
+
+if TYPE_CHECKING:
+    from adln.training.loop import Progress
+    from adln.training.state import Position
 
 _NAMED = 20
 
 
 @contextmanager
 def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal while the block runs.
-
-    Yields:
-        A function to be told how many pictures were finished since its last call.
-    """
+    """Show a bar while the block runs; yields what is to be told of pictures just finished."""
     if quiet:
         yield lambda _: None
         return
@@ -50,9 +56,7 @@ def tell_left_out(problems: Sequence[str]) -> None:
 class RenewedLine:
     """A line on standard error that is renewed on a terminal, and printed now and then elsewhere.
 
-    Args:
-        plain_every_s: seconds between two lines where there is no terminal; infinite for none but
-            the last.
+    Where there is no terminal, `plain_every_s` is infinite for the last line only.
     """
 
     def __init__(self, plain_every_s: float = 10.0) -> None:
@@ -79,14 +83,88 @@ class RenewedLine:
             self._width = 0
 
 
-class Counting:
-    """Counts frames whose number need not be known, on standard error."""
+class TrainingView:
+    """Shows a person where a run stands: a line that is renewed, and one that stays per epoch."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._line = RenewedLine()
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self._line = RenewedLine(plain_every_s=float("inf"))
 
-    def __call__(self, done: int, total: int) -> None:
-        """Say how many frames are done, if it is time to; `total` is 0 if unknown."""
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if text and not self.quiet:
+            self._line.end()
+            mention(text)
+
+    def on_start(self, start: str, position: "Position") -> None:
+        """What the weights start from, and where a run goes on."""
+        self.say(start)
+        if position.step or position.epoch > 1:
+            self.say(
+                f"going on in epoch {position.epoch} after step {position.step} "
+                f"({clock(position.seconds)} of training so far)"
+            )
+
+    def on_progress(self, progress: "Progress") -> None:
+        """Renew the line of the epoch."""
+        if self.quiet:
+            return
+        filled = round(20 * progress.step / progress.steps)
+        line = (
+            f"epoch {progress.epoch:>3}/{progress.epochs} "
+            f"[{'#' * filled}{'.' * (20 - filled)}] "
+            f"loss {progress.losses['total']:8.3f}  {progress.images_per_s:6.1f} images/s  "
+            f"{clock(progress.remaining_s)} left"
+        )
+        self._line.renew(line, is_last=progress.step == progress.steps)
+
+    def close(self) -> None:
+        """End the line that is renewed."""
+        self._line.end()
+
+
+def counting_frames(label: str) -> Callable[[int, int], None]:
+    """What is told how many frames are done, and of how many (0 if unknown); on standard error."""
+    line = RenewedLine()
+
+    def count(done: int, total: int) -> None:
         of = f" of {total:,}" if total else ""
-        self._line.renew(f"{self._label}: {done:,}{of} frames", is_last=done == total)
+        line.renew(f"{label}: {done:,}{of} frames", is_last=done == total)
+
+    return count
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person reads them: 42 s, 3:07 min, 2:15 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def print_json(value: Any, *, indent: int | None = 2, ensure_ascii: bool = True) -> None:
+    """Print the outcome for a program."""
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=ensure_ascii))
+
+
+def warn(text: str, *, err: bool = True) -> None:
+    """A line in yellow, on standard error unless it belongs to the outcome."""
+    click.secho(text, fg="yellow", err=err)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture in the format that its name ends in, or raise a `SettingsError`.
+
+    Missing folders are made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
+            "that can be written."
+        ) from error

@@ -1,6 +1,5 @@
 """`adln search`: who is this? The most similar sightings of a gallery, as a list and a picture."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -11,16 +10,9 @@ import click
 
 from adln.api.networks import Network
 from adln.cameras.finding import PeopleFinder
+from adln.cli import options
 from adln.cli.gallery_words import actor, period, when
-from adln.cli.options import (
-    depth_option,
-    json_option,
-    network_option,
-    path_argument,
-    path_option,
-    quality_option,
-    save_picture,
-)
+from adln.cli.progress import print_json, save_picture
 from adln.crops import cut, picture_size, read_crop, read_image
 from adln.embedders.quality import Quality, depths_for, files_for
 from adln.gallery.records import NO_PERSON, Filter, SearchResult, pool_track
@@ -34,25 +26,24 @@ _BAR_LETTERS = 20
 
 
 @click.command()
-@path_argument("pictures", nargs=-1, required=True)
-@path_option("--gallery", "folder", required=True, help="Folder of the gallery.")
-@network_option(help="The network that the gallery was made with, or one of its space.")
-@click.option("-k", "top_k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
-@quality_option
-@depth_option
+@options.path_argument("pictures", nargs=-1, required=True)
+@options.path("--gallery", "folder", required=True, help="Folder of the gallery.")
+@options.network(help="The network that the gallery was made with, or one of its space.")
+@options.shown("-k", "top_k", type=click.IntRange(1), default=10, help="Answers.")
+@options.quality
+@options.depth
 @click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
 @click.option("--not-camera", "not_cameras", type=int, multiple=True, help="Not this camera.")
 @click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
 @click.option("--until", "until_time", help="Only before then.")
-@click.option(
+@options.flag(
     "--find-people",
-    is_flag=True,
     help="PICTURES are whole photos or frames: find the people in them and search for each.",
 )
-@path_option("--detector", help="For --find-people; see `adln watch`.")
-@path_option("--out", help="Write a ranked-list picture (PNG).")
-@click.option("--low-memory", is_flag=True, help="Read as little into memory as possible.")
-@json_option
+@options.path("--detector", help="For --find-people; see `adln watch`.")
+@options.path("--out", help="Write a ranked-list picture (PNG).")
+@options.flag("--low-memory", help="Read as little into memory as possible.")
+@options.as_json
 def search(
     pictures: tuple[Path, ...],
     folder: Path,
@@ -99,14 +90,15 @@ def search(
         if find_people:
             _tell_each(question, pictures, detector, as_json=as_json)
             return
-        no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
+        reasons = {path: why_not_a_crop(*picture_size(path)) for path in pictures}
+        no_crop = next((f"{path.name}: {why}" for path, why in reasons.items() if why), None)
         answer, result, depth_asked = question.ask(pictures, no_crop=no_crop)
         names = gallery.names(_people_of(result))
         called = {look.key.depth: look.key.depth_name for look in looks}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
         content = {**_answer_as_json(answer), "answers": _as_json(result, names)}
-        click.echo(json.dumps(content, indent=2))
+        print_json(content)
     else:
         click.echo(_as_text(result, names, called))
         click.echo(_answer_as_text(answer), err=answer.verdict is None)
@@ -174,12 +166,7 @@ def _tell_each(
                 f"{_answer_as_text(answer)}"
             )
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-
-
-def _why_not_a_crop(path: Path) -> str | None:
-    why = why_not_a_crop(*picture_size(path))
-    return None if why is None else f"{path.name}: {why}"
+        print_json(rows)
 
 
 def _answer_as_json(answer: Identification) -> dict[str, Any]:
@@ -214,28 +201,28 @@ def _people_of(result: SearchResult) -> list[int]:
 
 
 def _as_json(result: SearchResult, names: dict[int, str | None]) -> list[dict[str, Any]]:
-    rows = []
-    for rank in range(len(result)):
-        person = int(result.person_ids[rank])
-        rows.append(
-            {
-                "rank": rank + 1,
-                "similarity": round(float(result.similarity[rank]), 6),
-                "sighting_id": int(result.sighting_ids[rank]),
-                "person_id": None if person < 0 else person,
-                "name": names.get(person),
-                "camera_id": int(result.camera_ids[rank]),
-                "time_s": float(result.time_s[rank]),
-                "depth": int(result.depths[rank]),
-            }
-        )
-    return rows
+    return [
+        {
+            "rank": rank + 1,
+            "similarity": round(float(result.similarity[rank]), 6),
+            "sighting_id": int(result.sighting_ids[rank]),
+            "person_id": None if person < 0 else person,
+            "name": names.get(person),
+            "camera_id": int(result.camera_ids[rank]),
+            "time_s": float(result.time_s[rank]),
+            "depth": int(result.depths[rank]),
+        }
+        for rank, person in enumerate(result.person_ids.tolist())
+    ]
 
 
 def _as_text(result: SearchResult, names: dict[int, str | None], depths: dict[int, str]) -> str:
     if len(result) == 0:
         return "Nothing in the gallery passes the filter."
-    people = [_person(int(person), names) for person in result.person_ids]
+    people = [
+        "unassigned" if person < 0 else names.get(person) or f"person {person}"
+        for person in result.person_ids.tolist()
+    ]
     width = max(6, *map(len, people))
     lines = [
         click.style(
@@ -254,9 +241,3 @@ def _as_text(result: SearchResult, names: dict[int, str | None], depths: dict[in
             f"{depth}   {result.sighting_ids[rank]}"
         )
     return "\n".join(lines)
-
-
-def _person(person_id: int, names: dict[int, str | None]) -> str:
-    if person_id < 0:
-        return "unassigned"
-    return names.get(person_id) or f"person {person_id}"

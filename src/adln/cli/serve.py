@@ -4,16 +4,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from adln.cli.options import path_option, quality_option
-from adln.cli.progress import counting
-from adln.embedders.quality import Quality
-from adln.errors import GalleryError, SettingsError, how_to_install
+from adln.cli import options
+from adln.cli.progress import counting, warn
+from adln.errors import GalleryError, SettingsError, require_package
 from adln.gallery.records import ModelKey
 from adln.gallery.spaces import admit
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@path_option("--config", "config_path", help="Settings, a TOML file.")
+@options.path("--config", "config_path", help="Settings, a TOML file.")
 @click.option("--gallery", help="Folder of the gallery; made if there is none.")
 @click.option("--network", help="Exported network, a file or res1 or res2; '' for none.")
-@quality_option
+@options.quality
 @click.option("--watch", help="Watch the cameras of this file, too; see `adln watch`.")
-@path_option(
+@options.path(
     "--demo",
     "demo_folder",
     is_flag=False,
@@ -47,19 +47,14 @@ if TYPE_CHECKING:
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port.  [default: 8484]")
-@click.option("--keep-pictures", is_flag=True, help="Keep a small picture of each sighting.")
+@options.flag("--keep-pictures", help="Keep a small picture of each sighting.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
 def serve(
     config_path: Path | None,
-    gallery: str | None,
-    network: str | None,
-    quality: Quality | None,
-    watch: str | None,
     demo_folder: Path | None,
-    host: str | None,
-    port: int | None,
     keep_pictures: bool,
     overrides: tuple[str, ...],
+    **given: str | int | None,
 ) -> None:
     """Serve a gallery to browsers and programs.
 
@@ -69,35 +64,21 @@ def serve(
     token. The first time that tokens are needed, one for each role is made and shown once, on a
     terminal; else they are in a file in the gallery that only its owner can read.
     """
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            f"Serving needs {error.name}, which is not installed; {how_to_install('serve')}."
-        ) from error
+    for package in ("fastapi", "uvicorn"):
+        require_package(package, extra="serve", purpose="Serving", raises=SettingsError)
     from adln.service.app import make_app
     from adln.service.live import Events
     from adln.service.running import address, listening, run
 
     demo = None if demo_folder is None else demo_in(demo_folder)
-    given = {
-        "gallery": gallery,
-        "network": network,
-        "quality": quality,
-        "watch": watch,
-        "host": host,
-        "port": port,
-    }
     if demo is not None:
         given |= {"gallery": str(demo.gallery), "watch": str(demo.watch)}
+        given |= {"keep_pictures": True, "repeat_recordings": True}
+    if keep_pictures:
+        given["keep_pictures"] = True
     from_options = [
         f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None
     ]
-    if keep_pictures or demo is not None:
-        from_options.append("keep_pictures=true")
-    if demo is not None:
-        from_options.append("repeat_recordings=true")
     settings = read_serve_settings(config_path, os.environ, [*overrides, *from_options])
     if settings.watch is None and settings.own_watch.exists():
         settings = replace(settings, watch=str(settings.own_watch))
@@ -112,21 +93,16 @@ def serve(
         if opened_network is not None:
             _require_family(opened.models, opened_network.model, settings)
         settings = _with_camera_names(settings, opened.folder)
-        state = ServiceState(settings.state_folder)
-        try:
+        with closing(ServiceState(settings.state_folder)) as state:
             # Where none is asked for, none is made: who would look after it?
             tokens = state.create_first_tokens() if settings.tokens_required else {}
             _greet(tokens, address(settings), settings)
             if scale is None:
-                click.secho(
-                    "No calibration: answers have scores but no verdict.", fg="yellow", err=True
-                )
+                warn("No calibration: answers have scores but no verdict.")
             if not is_loopback(settings.host) and settings.tls_certificate is None:
-                click.secho(
+                warn(
                     "Without TLS everybody on the network can read tokens and answers; see "
-                    "docs/security.md.",
-                    fg="yellow",
-                    err=True,
+                    "docs/security.md."
                 )
             if demo is not None:
                 click.echo(f"Drop a picture of {demo.pictures} on the page.", err=True)
@@ -144,8 +120,6 @@ def serve(
                 find_people=open_finder(),
             )
             run(app, settings, events, sockets)
-        finally:
-            state.close()
 
 
 def _draw(demo: Demo, network: Network | None) -> None:
@@ -214,9 +188,7 @@ def _greet(tokens: Mapping[Role, str], where: str, settings: ServeSettings) -> N
         write_tokens(settings.state_folder, tokens)
     path = settings.state_folder / FILE_NAME
     if path.exists():
-        click.secho(
+        warn(
             f"The first tokens are in {path}, for its owner only; keep them elsewhere, then delete "
-            "it.",
-            fg="yellow",
-            err=True,
+            "it."
         )

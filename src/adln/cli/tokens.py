@@ -3,16 +3,13 @@
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import click
 
-from adln.cli.options import path_argument
+from adln.cli import options
 from adln.errors import ServiceError
-from adln.service.state import DATABASE_NAME, ServiceState
-
-_ROLES = ["viewer", "operator", "admin"]
-
-folder_argument = path_argument("folder")
+from adln.service.state import DATABASE_NAME, Role, ServiceState
 
 
 @click.group()
@@ -24,7 +21,7 @@ def tokens() -> None:
 
 
 @tokens.command("list")
-@folder_argument
+@options.folder
 def list_tokens(folder: Path) -> None:
     """List the tokens, without their secrets."""
     with closing(_open(folder)) as state:
@@ -35,17 +32,17 @@ def list_tokens(folder: Path) -> None:
 
 
 @tokens.command()
-@folder_argument
+@options.folder
 @click.argument("name")
-@click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True)
-def add(folder: Path, name: str, role: str) -> None:
+@options.shown("--role", type=click.Choice(get_args(Role)), default="viewer")
+def add(folder: Path, name: str, role: Role) -> None:
     """Make a token for NAME and show it, once."""
     with closing(_open(folder)) as state:
-        click.echo(state.create_token(name, role))  # type: ignore[arg-type]
+        click.echo(state.create_token(name, role))
 
 
 @tokens.command()
-@folder_argument
+@options.folder
 @click.argument("token_id")
 def revoke(folder: Path, token_id: str) -> None:
     """Revoke a token, at once."""

@@ -9,18 +9,17 @@ from adln.cameras.box_tracker import BoxTracker, follow_mot, numbered_frames
 from adln.cameras.mot_files import read_mot, write_mot
 from adln.cameras.tracker import TrackerSettings
 from adln.cameras.watching import open_source
+from adln.cli import options
 from adln.cli.gallery_words import many
-from adln.cli.options import file_argument, file_option, network_option
 from adln.cli.progress import tell
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import TRACKING, find_network
 
 
 @click.command()
-@file_argument("det")
-@file_option(
+@options.file_argument("det")
+@options.file(
     "--out",
-    "out_path",
     required=True,
     help="Result to write; boxes that belong to no track are left out.",
 )
@@ -31,13 +30,13 @@ from adln.embedders.shipped import TRACKING, find_network
     help="The sequence's pictures (img1) or video: people are then tracked by appearance as well, "
     "and the motion of the camera is compensated.",
 )
-@network_option(
+@options.network(
     default=TRACKING, help="Network that compares how people look; see `adln networks`."
 )
-@click.option("--motion-only", is_flag=True, help="No appearance; pictures compensate the camera.")
+@options.flag("--motion-only", help="No appearance; pictures compensate the camera.")
 def track(
     det: Path,
-    out_path: Path,
+    out: Path,
     fps: float,
     pictures: Path | None,
     network: Path,
@@ -58,10 +57,10 @@ def track(
     if pictures is not None:
         frame = numbered_frames(open_source(str(pictures), "sequence", fps=fps))
     followed = follow_mot(found, tracker, frame=frame)
-    write_mot(out_path, followed)
+    write_mot(out, followed)
     people = len(set(followed.ids.tolist()))
     click.echo(
-        f"{out_path}: {many(people, 'person', 'people')} in {len(followed)} of {len(found)} boxes; "
+        f"{out}: {many(people, 'person', 'people')} in {len(followed)} of {len(found)} boxes; "
         f"{many(tracker.embeddings_made, 'box', 'boxes')} embedded"
     )
     if len(found) and not len(followed):

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from adln.atomic import is_there, require_writable
-from adln.cli.options import device_option, duration, layout_option, path_option
-from adln.cli.progress import counting
-from adln.cli.training_view import TrainingView
+from adln.cli import options
+from adln.cli.progress import TrainingView, counting, print_json
 from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
@@ -19,26 +18,26 @@ from adln.training.stopping import stop_on_request
 
 
 @click.command()
-@path_option(
+@options.path(
     "--data",
     "data_paths",
     required=True,
     multiple=True,
     help="Folder or CSV of a data set. May be repeated: persons and cameras are kept separate.",
 )
-@layout_option
-@path_option(
+@options.layout
+@options.path(
     "--unlabelled",
     "unlabelled_folders",
     multiple=True,
     help="Folder with pictures of people without a name, to imitate a teacher on. May be repeated.",
 )
-@path_option(
+@options.path(
     "--recipe",
     "recipe_path",
     help="TOML file; settings that it leaves out have the paper's values.",
 )
-@path_option(
+@options.path(
     "--out",
     "folder",
     required=True,
@@ -58,12 +57,12 @@ from adln.training.stopping import stop_on_request
 @click.option(
     "--stop-after",
     "stop_after_s",
-    type=duration,
+    type=options.duration,
     metavar="TIME",
     help="Store the state and stop after this time, e.g. 540s. The same command resumes.",
 )
-@device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
+@options.device
+@options.flag("--json", "as_json", help="Print the outcome as JSON for a program.")
 def train(
     data_paths: tuple[Path, ...],
     layout: str,
@@ -81,7 +80,7 @@ def train(
     It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
     same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
-    from adln.model.checkpoint import joined_data
+    from adln.model.checkpoint import joined_data, stated_data
     from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
     from adln.training.loop import train as run
@@ -99,6 +98,10 @@ def train(
     datasets = open_datasets(data_paths, layout)
     split = join_splits([dataset.train for dataset in datasets])
     unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
+    started_from = ""
+    if start := recipe.network.start_from:
+        # A run that is resumed no longer needs the file.
+        started_from = stated_data(Path(start)) if is_there(Path(start)) else NOT_STATED
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
     watch = TrainingView(quiet=as_json or not fabric.is_global_zero)
@@ -124,7 +127,7 @@ def train(
             fabric=fabric,
             provenance={
                 "data": joined_data(
-                    _started_from(recipe.network.start_from),
+                    started_from,
                     *(dataset.name for dataset in datasets),
                     *names_of_pictures(unlabelled),
                 )
@@ -142,7 +145,7 @@ def train(
             "epoch": outcome.position.epoch,
             "step": outcome.position.step,
         }
-        click.echo(json.dumps(result))
+        print_json(result, indent=None)
     elif outcome.finished:
         watch.say(f"done: {outcome.network_path}")
         watch.say(f"next: adln evaluate {outcome.network_path} --data {data_paths[0]}")
@@ -151,13 +154,3 @@ def train(
             f"stopped in epoch {outcome.position.epoch} after step {outcome.position.step}: "
             f"{outcome.reason}. The same command goes on."
         )
-
-
-def _started_from(start: str) -> str:
-    """What the network was trained on whose weights a run starts from; "" without one."""
-    from adln.model.checkpoint import stated_data
-
-    if not start:
-        return ""
-    # A run that is resumed no longer needs the file.
-    return stated_data(Path(start)) if is_there(Path(start)) else NOT_STATED

@@ -1,6 +1,5 @@
 """`adln watch`: cameras in, sightings out."""
 
-import json
 import logging
 import os
 import sys
@@ -16,10 +15,10 @@ from adln.atomic import is_there, require_writable, suffix_of
 from adln.cameras.detector import Detector
 from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
 from adln.cameras.frames import CameraStatus
-from adln.cli.options import path_option, quality_option
+from adln.cli import options
+from adln.cli.progress import print_json
 from adln.cli.watch_summary import summary_lines
 from adln.cli.watch_view import WatchView
-from adln.embedders.quality import Quality
 from adln.errors import ModelFileError, SettingsError
 from adln.pipeline.annotated_video import VideoWriters
 from adln.pipeline.assembly import (
@@ -43,26 +42,24 @@ _DRAIN_S = 5.0
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@path_option("--gallery", help="Folder of the gallery.")
+@options.path("--gallery", help="Folder of the gallery.")
 @click.option("--network", default="", help="Network that recognises people; default: res2.")
-@quality_option
-@path_option(
+@options.quality
+@options.path(
     "--detector", help="YOLOX in ONNX that detects people; also set by the variable ADLN_DETECTOR."
 )
 @click.option(
     "--start", default="", metavar="TIME", help="When the recordings began: 2026-11-22T14:30."
 )
-@path_option(
+@options.path(
     "--report",
-    "report",
     help="At the end, write a page of who was seen when: a .html file, or a folder for it.",
 )
-@path_option(
+@options.path(
     "--video",
-    "video",
     help="Write video with boxes and names: .mp4, .webm (faster), or a folder. Shows people.",
 )
-@path_option("--save", help="Write the settings used to this file (TOML).")
+@options.path("--save", help="Write the settings used to this file (TOML).")
 @click.option(
     "--set",
     "overrides",
@@ -70,21 +67,12 @@ _DRAIN_S = 5.0
     metavar="KEY=VALUE",
     help="Change a setting, as in TOML: --set network.depth=1. May be repeated.",
 )
-@click.option("--yes", is_flag=True, help="Download the detector if it is missing, without asking.")
-@click.option(
-    "--fetch-detector",
-    is_flag=True,
-    help="Download YOLOX-Nano (3.7 MB, Apache-2.0) from its release.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the final figures as JSON.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@options.flag("--yes", help="Download the detector if it is missing, without asking.")
+@options.flag("--fetch-detector", help="Download YOLOX-Nano (3.7 MB, Apache-2.0) from its release.")
+@options.flag("--json", "as_json", help="Print the final figures as JSON.")
+@options.flag("--quiet", help="Show only warnings and errors.")
 def watch(
     sources: tuple[str, ...],
-    gallery: Path | None,
-    network: str,
-    quality: Quality | None,
-    detector: Path | None,
-    start: str,
     report: Path | None,
     video: Path | None,
     save: Path | None,
@@ -93,6 +81,7 @@ def watch(
     fetch_detector: bool,
     as_json: bool,
     quiet: bool,
+    **plain: Any,
 ) -> None:
     """Watch cameras and recordings: who is where, and who was where before.
 
@@ -110,15 +99,7 @@ def watch(
             "name what to watch: a video file, a folder of pictures, rtsp://..., a USB camera "
             "such as 0, or a file of settings (TOML)."
         )
-    settings, folder = settings_of(
-        sources,
-        overrides,
-        gallery=gallery,
-        network=network,
-        quality=quality,
-        detector=detector,
-        start=start,
-    )
+    settings, folder = settings_of(sources, overrides, **plain)
     if not settings.detector.boxes and not settings.detector.model:
         have_detector(yes=yes)
     if save is not None:
@@ -132,7 +113,7 @@ def watch(
         written=[("settings", save)] if save is not None else [],
     )
     if as_json:
-        click.echo(json.dumps(summary, indent=1))
+        print_json(summary, indent=1)
 
 
 def have_detector(*, yes: bool) -> None:
@@ -195,7 +176,7 @@ def run_watch(
         quiet: show only warnings and errors.
         written: what was written before, for the summary.
         detector: in place of the one of the settings.
-        on_progress: called with the progress after each round.
+        on_progress: called after each round.
 
     Returns:
         The final figures, as plain values.

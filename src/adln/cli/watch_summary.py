@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from adln.cli.gallery_words import many
-from adln.cli.options import clock
+from adln.cli.progress import clock
 from adln.pipeline.timeline import Timeline, TimelineVisit
 from adln.pipeline.watch_parts import WatchProgress
 
@@ -18,13 +18,9 @@ def summary_lines(
     names: Mapping[int, str | None],
     written: Sequence[tuple[str, Path]],
 ) -> list[str]:
-    """The summary, line by line.
+    """What is said at the end, line by line.
 
-    Args:
-        progress: where the watch stood at the end.
-        timeline: who was where and when.
-        names: person -> name, where somebody has given one.
-        written: what was written, and where.
+    `names` are those that somebody has given to people, `written` is what was written, and where.
     """
     people = timeline.by_person()
     unknown = sum(visit.person_id is None for visit in timeline.visits)

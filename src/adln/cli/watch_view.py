@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from adln.cameras.frames import CameraStatus
 from adln.cameras.redaction import public_text
-from adln.cli.options import clock
-from adln.cli.progress import mention
+from adln.cli.progress import clock, mention
 from adln.pipeline.delivery import Delivery
 from adln.pipeline.watch import WatchProgress
 
@@ -40,7 +39,11 @@ class WatchView:
             return
         self._shown_s = now
         if self._live:
-            self._draw(self.table(progress, cameras, delivery))
+            columns = shutil.get_terminal_size().columns
+            lines = self.table(progress, cameras, delivery)
+            self._clear()
+            mention("\n".join(line[:columns] for line in lines))
+            self._lines = len(lines)
         else:
             mention(self.line(progress, cameras))
 
@@ -117,12 +120,6 @@ class WatchView:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
-
-    def _draw(self, lines: list[str]) -> None:
-        columns = shutil.get_terminal_size().columns
-        self._clear()
-        mention("\n".join(line[:columns] for line in lines))
-        self._lines = len(lines)
 
     def _clear(self) -> None:
         if self._lines:

@@ -1,25 +1,24 @@
 """`adln whiten`: strangers who look less alike."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from adln.atomic import require_writable, suffix_of
-from adln.cli.options import json_option, layout_option, path_argument, path_option
-from adln.cli.progress import counting
+from adln.cli import options
+from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
 
 
 @click.command()
-@path_argument("network_path", metavar="NETWORK")
-@path_option("--data", "data_paths", multiple=True, help="Data set; its training split is used.")
-@layout_option
-@path_option("--unlabelled", "folders", multiple=True, help="Folder with pictures of any people.")
-@path_option("--out", required=True, help="File to write, .safetensors.")
+@options.path_argument("network_path", metavar="NETWORK")
+@options.path("--data", "data_paths", multiple=True, help="Data set; its training split is used.")
+@options.layout
+@options.path("--unlabelled", "folders", multiple=True, help="Folder with pictures of any people.")
+@options.path("--out", required=True, help="File to write, .safetensors.")
 @click.option(
     "--power", type=click.FloatRange(0, 0.5), help="Power of the whitening; default: 0.15."
 )
@@ -38,20 +37,18 @@ from adln.errors import TrainingError
     multiple=True,
     help="Only this exit, such as one that is not whitened yet; repeatable.",
 )
-@click.option("--half", is_flag=True, help="Store in fp16: half the size.")
-@json_option
+@options.flag("--half", help="Store in fp16: half the size.")
+@options.as_json
 def whiten(
     network_path: Path,
     data_paths: tuple[Path, ...],
     layout: str,
     folders: tuple[Path, ...],
     out: Path,
-    power: float | None,
-    power_within: float | None,
-    centred: float | None,
     exits: tuple[int, ...],
     half: bool,
     as_json: bool,
+    **given: float | None,
 ) -> None:
     """Reduce the weight of what many people's embeddings have in common.
 
@@ -60,13 +57,7 @@ def whiten(
     layers: crops cost the same, and embeddings stay comparable with those in galleries. Judge it
     with `adln evaluate` on people that it was not fitted to.
     """
-    from adln.model.checkpoint import (
-        joined_data,
-        load_network,
-        read_provenance,
-        save_network,
-        stated_data,
-    )
+    from adln.model import checkpoint
     from adln.training import whitening
 
     if suffix_of(out) != ".safetensors":
@@ -74,13 +65,12 @@ def whiten(
     if not data_paths and not folders:
         raise click.UsageError("name people to fit to: --data or --unlabelled.")
     require_writable(out, raises=TrainingError)
-    network = load_network(network_path)
+    network = checkpoint.load_network(network_path)
     whitening.require_whitenable(network)
     own = network.architecture.exits
     if not set(exits) <= set(own):
         raise click.UsageError(f"--exit: {network_path} has exits {list(own)}.")
-    given = {"power": power, "power_within": power_within, "centred": centred}
-    if not data_paths and power_within is None:
+    if not data_paths and given["power_within"] is None:
         given["power_within"] = 0.0
     strength = whitening.WhiteningStrength(
         **{name: value for name, value in given.items() if value is not None}
@@ -97,15 +87,15 @@ def whiten(
     facts = {**asdict(strength), "crops": crops, "exits": sorted(exits or own)}
     if half:
         network.half()
-    data = joined_data(
-        stated_data(network_path),
+    data = checkpoint.joined_data(
+        checkpoint.stated_data(network_path),
         *(dataset.name for dataset in datasets),
         *names_of_pictures(unlabelled),
     )
-    provenance = {**read_provenance(network_path), "data": data, "whitening": facts}
-    save_network(out, network, provenance=provenance)
+    provenance = {**checkpoint.read_provenance(network_path), "data": data, "whitening": facts}
+    checkpoint.save_network(out, network, provenance=provenance)
     if as_json:
-        click.echo(json.dumps({"network": str(out), **facts}))
+        print_json({"network": str(out), **facts}, indent=None)
     else:
         click.echo(f"whitened on {crops:,} crops: {out}")
         click.echo(f"next: adln evaluate {out} --data OF-OTHER-PEOPLE")

@@ -1,14 +1,14 @@
 """Searches with the shallow embedding of each crop, and with a deep one if that is uncertain.
 
-Sec. III.C of the paper cuts one network at several depths. With the files of a split export, a crop
-with an uncertain result continues from its cached feature map, so that only the missing stages are
-computed. `adln.evaluation.cascade` measures the accuracy at a threshold.
+Sec. III.C of the paper: with the files of a split export, an uncertain crop continues from its
+feature map. `adln.evaluation.cascade` measures the accuracy at a threshold.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,18 @@ class BestAnswers:
     Attributes:
         similarity: (N, K) float32 cosines; -inf for missing matches.
         sighting_ids: (N, K) int64, the gallery's ids.
-        person_ids: (N, K) int64, the persons, negative if unknown; None if the gallery has no
-            persons at all.
+        person_ids: (N, K) int64, negative if unknown; None if the gallery has no persons at all.
     """
 
     similarity: NDArray[np.float32]
     sighting_ids: NDArray[np.int64]
     person_ids: NDArray[np.int64] | None = None
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Those that there are."""
+        arrays = self.similarity, self.sighting_ids, self.person_ids
+        return tuple(array for array in arrays if array is not None)
 
 
 Search = Callable[[NDArray[np.float32], int], BestAnswers]
@@ -52,7 +57,7 @@ class CascadeAnswers:
     """Results for N crops.
 
     Attributes:
-        found: Matches of each crop, from its last search.
+        found: matches of each crop, from its last search.
         depths: (N,) int64, depth at which each crop was embedded.
         confidence: (N,) float64, confidence of the shallow result.
         embeddings: (N, D) float32 of unit length, each at its own depth.
@@ -68,21 +73,17 @@ class Cascade:
     """A shallow network for every crop, and deeper stages for some.
 
     Args:
-        paths: Files of one split export (`adln export --depths 2,4 --split`), shallowest first. The
+        paths: files of one split export (`adln export --depths 2,4 --split`), shallowest first. The
             first embeds every crop; uncertain ones go through all others.
-        threads: Cores to use.
-        batch_size: Crops whose maps are kept at a time.
-
-    Raises:
-        ModelFileError: A file cannot be opened, they do not belong together, or there is only one.
-        SettingsError: `threads` or `batch_size` is below one.
+        threads: cores to use.
+        batch_size: crops whose maps are kept at a time.
 
     Attributes:
-        shallow: The file for every crop.
-        deeper: The others, in order.
-        depths: Depth of every crop, and depth of uncertain crops.
-        dim: Length D of an embedding.
-        crop_size: Height and width of input crops, in px.
+        depths: depth of every crop, and depth of uncertain crops.
+
+    Raises:
+        ModelFileError: a file cannot be opened, they do not belong together, or there is only one.
+        SettingsError: `threads` or `batch_size` is below one.
     """
 
     def __init__(
@@ -119,15 +120,15 @@ class Cascade:
 
         Args:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
-            search: A gallery.
-            threshold: Crops with a lower confidence go deeper: see
+            search: a gallery.
+            threshold: crops with a lower confidence go deeper: see
                 `adln.matching.confidence.threshold_for`; -inf for none, inf for all.
-            expand_from: If given, every crop is searched again, with the deep embeddings of its
+            expand_from: if given, every crop is searched again, with the deep embeddings of its
                 best matches.
 
         Raises:
-            ImageError: The array has another shape or type.
-            SettingsError: The threshold is NaN, or the gallery's results have wrong shapes.
+            ImageError: the array has another shape or type.
+            SettingsError: the threshold is NaN, or the gallery's results have wrong shapes.
         """
         if np.isnan(threshold):
             raise SettingsError("the threshold of a cascade is a number, -inf or inf, got nan.")
@@ -137,18 +138,13 @@ class Cascade:
             self._search(crops[start : start + self._batch_size], search, threshold, expand_from)
             for start in starts
         ]
-        persons = [part.found.person_ids for part in parts]
-        known = [ids for ids in persons if ids is not None]
-        return CascadeAnswers(
-            found=BestAnswers(
-                similarity=np.concatenate([part.found.similarity for part in parts]),
-                sighting_ids=np.concatenate([part.found.sighting_ids for part in parts]),
-                person_ids=np.concatenate(known) if len(known) == len(parts) else None,
-            ),
-            depths=np.concatenate([part.depths for part in parts]),
-            confidence=np.concatenate([part.confidence for part in parts]),
-            embeddings=np.concatenate([part.embeddings for part in parts]),
-        )
+        # Without persons, if one of the parts has none.
+        found = zip(*(part.found.arrays for part in parts), strict=False)
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("depths", "confidence", "embeddings")
+        }
+        return CascadeAnswers(BestAnswers(*map(np.concatenate, found)), **joined)
 
     def embed_first(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Handover]:
         """Embed crops by the first file: (N, D), and the maps for the deeper files."""
@@ -190,9 +186,7 @@ class Cascade:
 
 def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
     found = search(embeddings, depth)
-    shapes = [found.similarity.shape, found.sighting_ids.shape]
-    if found.person_ids is not None:
-        shapes.append(found.person_ids.shape)
+    shapes = [array.shape for array in found.arrays]
     if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] != len(embeddings):
         raise SettingsError(
             f"the gallery was searched with {len(embeddings)} embeddings and returned arrays of "
@@ -203,17 +197,12 @@ def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> BestA
 
 def _replaced(found: BestAnswers, rows: NDArray[np.bool_], by: BestAnswers) -> BestAnswers:
     """The matches with those of some rows replaced."""
-    if found.similarity.shape[1] != by.similarity.shape[1] or (found.person_ids is None) != (
-        by.person_ids is None
-    ):
+    if found.similarity.shape[1] != by.similarity.shape[1] or len(found.arrays) != len(by.arrays):
         raise SettingsError(
             "the gallery returned another number of matches, or persons for one search only; "
             "all searches must return results of the same form."
         )
-    similarity, sighting_ids = found.similarity.copy(), found.sighting_ids.copy()
-    similarity[rows], sighting_ids[rows] = by.similarity, by.sighting_ids
-    person_ids = None
-    if found.person_ids is not None and by.person_ids is not None:
-        person_ids = found.person_ids.copy()
-        person_ids[rows] = by.person_ids
-    return BestAnswers(similarity, sighting_ids, person_ids)
+    arrays = [array.copy() for array in found.arrays]
+    for array, values in zip(arrays, by.arrays, strict=True):
+        array[rows] = values
+    return BestAnswers(*arrays)

@@ -1,8 +1,7 @@
 """Finds control flow operators in an ONNX file, without the onnx package.
 
-In the networks of Sec. II every node runs once. A file with loops or branches is not one of them,
-and onnxruntime could run its loop forever. Only the top level of the file is parsed; weights are
-skipped.
+In the networks of Sec. II every node runs once; onnxruntime could run a loop forever. Only the top
+level of the file is parsed; weights are skipped.
 """
 
 from collections.abc import Iterator
@@ -17,14 +16,7 @@ _VARINT, _FIXED_64, _BLOCK, _FIXED_32 = 0, 1, 2, 5
 
 
 def find_control_flow(content: bytes) -> tuple[str, ...]:
-    """List the loops and branches of an ONNX file.
-
-    Args:
-        content: content of a file that onnxruntime has accepted.
-
-    Returns:
-        The members of `CONTROL_FLOW` that it uses, sorted; empty for a network without control
-        flow.
+    """The members of `CONTROL_FLOW` that an ONNX file uses which onnxruntime has accepted, sorted.
 
     Raises:
         ValueError: the file is malformed.

@@ -1,39 +1,26 @@
 """Continues from a shallower file's feature map, for crops that need a deeper embedding.
 
-Sec. III.C of the paper: the depths share their stages, so a deeper embedding costs only the missing
-stages.
+Sec. III.C of the paper: the depths share their stages, so only the missing ones are computed.
 """
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.crops import flip as flip_crops
 from adln.embedders.described import Described
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.handover import Handover, handovers
 from adln.embedders.proving import require_verdict
-from adln.embedders.session import OpenModel, open_session, require_threads
-from adln.embedders.workers import Workers
-from adln.embeddings import flip_average
+from adln.embedders.session import OpenModel, open_session
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.manifest import CROPS
 
 
 class DeeperEmbedder(Described):
-    """Embeds the maps of a shallower file of the same network.
-
-    Args:
-        path: a file of `adln export` that starts after a stage.
-        shallower: the embedder whose maps it continues from; may itself be a `DeeperEmbedder`.
-        threads: cores for one run.
+    """Embeds the maps of a shallower file of the same network, by one that starts after a stage.
 
     Attributes:
-        model: the open file.
         verdict: result of its validation on this device, together with the shallower files.
 
     Raises:
@@ -52,17 +39,14 @@ class DeeperEmbedder(Described):
         self.model = open_session(path, threads=threads)
         super().__init__(self.model.manifest)
         _require_same_export(self.model, shallower.model)
+        self.models: tuple[OpenModel, ...] = (*shallower.models, self.model)
         # Maps of an int8 file are uint8, those of an fp16 file float16.
-        self._no_crop = shallower.empty_maps()[self.starts_after]
+        no_crops = np.empty((0, *shallower.crop_size, 3), dtype=np.uint8)
+        self._no_crop = shallower.hand_over(no_crops)[self.starts_after]
         self._shallower = shallower
         self.verdict = require_verdict(
             self.models, lambda crops: self.embed(shallower.hand_over(crops)[self.starts_after])
         )
-
-    @property
-    def models(self) -> tuple[OpenModel, ...]:
-        """The open files involved, shallowest first."""
-        return (*self._shallower.models, self.model)
 
     @property
     def starts_after(self) -> int:
@@ -70,27 +54,13 @@ class DeeperEmbedder(Described):
         return self.manifest.starts_after
 
     def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
-        """Embed crops by their maps, as returned by `OnnxEmbedder.embed_with_maps`.
-
-        Args:
-            maps: of stage `starts_after`, for N crops.
-
-        Returns:
-            depth -> (N, D) float32 of unit length.
-
-        Raises:
-            ImageError: the maps have another shape or type.
-        """
+        """Embed crops by maps of stage `starts_after`: depth -> (N, D) float32 of unit length."""
         return self.embed_with_maps(maps)[0]
 
     def embed_with_maps(
         self, maps: Handover
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """Like `embed`, and also return the maps for a still deeper file.
-
-        Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map, for the stages in the
-            manifest's `maps`.
+        """Like `embed`, and also return stage -> its map, for a still deeper file.
 
         Raises:
             ImageError: the maps have another shape or type.
@@ -100,8 +70,7 @@ class DeeperEmbedder(Described):
                 f"expected maps of stage {self.starts_after} with {self._no_crop.form} for each "
                 f"crop, got {maps.form}."
             )
-        names = [self.manifest.output_names(depth)[0] for depth in self.depths]
-        names += self.manifest.handed_over
+        names = [*self.manifest.embedding_names, *self.manifest.handed_over]
         answers = self.model.session.run(names, maps.arrays)
         embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
         return embeddings, handovers(self.manifest, answers[len(self.depths) :])
@@ -111,15 +80,9 @@ class DeeperEmbedder(Described):
         maps = self._shallower.hand_over(crops)[self.starts_after]
         return self.embed_with_maps(maps)[1]
 
-    def empty_maps(self) -> dict[int, Handover]:
-        """Maps of zero crops: their shapes and types."""
-        return self.embed_with_maps(self._no_crop)[1]
 
-
-class ChainedEmbedder:
+class ChainedEmbedder(OnnxEmbedder):
     """Runs one file, or all files of a split export, each on the previous one's feature map.
-
-    Batches are distributed over the threads, each of which uses one core.
 
     Args:
         paths: the files, shallowest first.
@@ -132,9 +95,6 @@ class ChainedEmbedder:
     Attributes:
         models: the open files, shallowest first.
         verdict: result of their validation on this device; proved only if all are.
-        depths: depths that `embed` returns, ascending.
-        dim: length D of an embedding.
-        crop_size: height H and width W of input crops, in px.
 
     Raises:
         ModelFileError: a file cannot be opened, they do not belong together, or no file has a
@@ -153,11 +113,8 @@ class ChainedEmbedder:
     ) -> None:
         if not paths:
             raise SettingsError("name at least one network file.")
-        require_threads(threads)
-        self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
-        self.dim, self.crop_size = self._first.dim, self._first.crop_size
-        files: list[OnnxEmbedder | DeeperEmbedder] = [self._first]
-        files += chained(self._first, paths[1:])
+        super().__init__(paths[0], flip=flip, threads=threads, batch_size=batch_size)
+        files: list[OnnxEmbedder | DeeperEmbedder] = [self, *chained(self, paths[1:])]
         known = [depth for file in files for depth in file.depths]
         missing = sorted(set(depths) - set(known))
         if missing:
@@ -170,56 +127,6 @@ class ChainedEmbedder:
         self.verdict = next((v for v in verdicts if not v.proved), verdicts[0])
         self.models = tuple(file.model for file in files)
         self._used = self.models[: last + 1]
-        self._batch_size = batch_size
-        self._flip = flip
-        self._pool = Workers(threads) if threads > 1 else None
-
-    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length.
-
-        Raises:
-            ImageError: the array has another shape or type.
-        """
-        self._first.require_crops(crops)
-        starts = range(0, len(crops), self._batch_size)
-        batches = (crops[start : start + self._batch_size] for start in starts)
-        parts = list(
-            map(self._run, batches) if self._pool is None else self._pool.map(self._run, batches)
-        )
-        empty = np.empty((0, self.dim), dtype=np.float32)
-        return {
-            depth: np.concatenate([empty, *(part[depth] for part in parts)])
-            for depth in self.depths
-        }
-
-    def _run(self, batch: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        ahead = self._answers(batch)
-        if not self._flip:
-            return {depth: embedding for depth, (embedding, _) in ahead.items()}
-        mirrored = self._answers(flip_crops(batch))
-        # Features as they left the batch norm are averaged: embedding times norm.
-        return {
-            depth: flip_average(embedding * norm, mirrored[depth][0] * mirrored[depth][1])
-            for depth, (embedding, norm) in ahead.items()
-        }
-
-    def _answers(
-        self, batch: NDArray[np.uint8]
-    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Depth -> embedding (B, D) and its norm (B, 1) before normalisation."""
-        found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
-        answers = {}
-        for model, after in zip_longest(self._used, self._used[1:]):
-            manifest = model.manifest
-            wanted = [depth for depth in manifest.depths if depth in self.depths]
-            names = [name for depth in wanted for name in manifest.output_names(depth)]
-            passed_on = list(after.manifest.input_names) if after is not None else []
-            feeds = {name: found[name] for name in manifest.input_names}
-            outputs = model.session.run(names + passed_on, feeds)
-            found = dict(zip(passed_on, outputs[len(names) :], strict=True))
-            for at, depth in enumerate(wanted):
-                answers[depth] = outputs[2 * at], outputs[2 * at + 1]
-        return answers
 
 
 def chained(

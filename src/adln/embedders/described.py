@@ -4,10 +4,9 @@ from adln.manifest import Manifest
 
 
 class Described:
-    """An embedder whose file has a manifest.
+    """An embedder whose file has a manifest, which gives its properties.
 
     Attributes:
-        manifest: the file's manifest.
         depths: depths that `embed` returns, ascending.
         dim: length D of an embedding.
         crop_size: height H and width W of input crops, in px.

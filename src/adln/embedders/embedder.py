@@ -7,6 +7,7 @@ crop is optional, because on a device its cost is better spent on depth.
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, require_threads, usable_cores
 from adln.embedders.workers import Workers
-from adln.embeddings import flip_average, no_direction, require_direction, without_direction
+from adln.embeddings import flip_average, no_direction, without_direction
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
@@ -31,13 +32,7 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class Unusable:
-    """A picture that could not be embedded.
-
-    Attributes:
-        index: its position among the given pictures.
-        name: its path, or "picture 17" if it is given as bytes or an array.
-        reason: the reason in words, including the name.
-    """
+    """A picture that could not be embedded: which one, its path or "picture 17", and why."""
 
     index: int
     name: str
@@ -51,7 +46,6 @@ class EmbeddedPictures:
     Attributes:
         indices: (M,) int64, ascending: positions of the usable pictures among the given ones.
         embeddings: depth -> (M, D) float32 of unit length.
-        unusable: the N - M others.
     """
 
     indices: NDArray[np.int64]
@@ -60,10 +54,10 @@ class EmbeddedPictures:
 
 
 class OnnxEmbedder(Described):
-    """Embeds crops with an ONNX file of `adln export`.
+    """Embeds crops with an ONNX file of `adln export`. Thread-safe.
 
     Crops are distributed over the threads, each of which uses one core: this is faster than one
-    crop after the other on all cores. Thread-safe.
+    crop after the other on all cores.
 
     Args:
         path: the file.
@@ -71,10 +65,6 @@ class OnnxEmbedder(Described):
         threads: cores to use; all available to this process if left out.
         provider: onnxruntime's execution provider ("cpu", "cuda", ...); the CPU if left out.
         batch_size: most crops per thread and batch.
-
-    Attributes:
-        model: the open file.
-        verdict: result of the file's validation on this device.
 
     Raises:
         ModelFileError: see `adln.embedders.session.open_session`; or the file continues from
@@ -103,7 +93,10 @@ class OnnxEmbedder(Described):
                 f"{path}: this file continues from the map of stage {self.manifest.starts_after} "
                 "and takes no crops; name the shallower file that it belongs to."
             )
-        self.verdict = require_verdict([self.model], run_alone(self.model))
+        # The open files, shallowest first, and those of them that are run: see `ChainedEmbedder`.
+        self.models: tuple[OpenModel, ...] = (self.model,)
+        self._used: tuple[OpenModel, ...] = self.models
+        self.verdict = require_verdict(self.models, run_alone(self.model))
         self._flip = flip
         self._batch_size = batch_size
         self._threads = usable_cores() if threads is None else threads
@@ -111,16 +104,8 @@ class OnnxEmbedder(Described):
         # A single thread needs no pool: the caller's own does the work.
         self._pool = Workers(self._threads) if self._threads > 1 else None
 
-    @property
-    def models(self) -> tuple[OpenModel, ...]:
-        """The open files involved: this one."""
-        return (self.model,)
-
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops of the network's size.
-
-        Args:
-            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
+        """Embed crops (N, H, W, 3) RGB uint8 of `crop_size`.
 
         Returns:
             depth -> (N, D) float32 of unit length; see `adln.embeddings.without_direction`.
@@ -132,61 +117,46 @@ class OnnxEmbedder(Described):
         self.require_crops(crops)
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
-            return self._run(np.ascontiguousarray(crops[start:stop]))
+            return self._run(crops[start:stop])
 
-        parts = self._share_out(len(crops), work, None)
-        return self._by_depth(parts)
+        return self._by_depth(self._share_out(len(crops), work, None))
 
     def embed_with_maps(
         self, crops: NDArray[np.uint8]
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """Embed crops and also return the feature maps for a deeper file.
+        """Like `embed`, and also return stage -> its map, and what else a deeper file needs.
 
-        `flip` is ignored: the mirrored crop would need its own maps.
-
-        Args:
-            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
-
-        Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map, and what else a deeper
-            file needs, for the stages in the manifest's `maps`. See `adln.embedders.deeper`.
-
-        Raises:
-            ImageError: the array has another shape or type.
+        The stages are those in the manifest's `maps`; see `adln.embedders.deeper`. `flip` is
+        ignored: the mirrored crop would need its own maps.
         """
         self.require_crops(crops)
-        names = [self.manifest.output_names(depth)[0] for depth in self.depths]
-        names += self.manifest.handed_over
+        names = [*self.manifest.embedding_names, *self.manifest.handed_over]
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
-            return self._session_run(names, np.ascontiguousarray(crops[start:stop]))
+            answers: list[NDArray[np.float32]] = self.model.session.run(
+                names, {CROPS: np.ascontiguousarray(crops[start:stop])}
+            )
+            return answers
 
         # At least one run, so that empty arrays get their shapes.
         parts = self._share_out(len(crops), work, None) or [work(0, 0)]
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
-        embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
-        return embeddings, handovers(self.manifest, joined[len(self.depths) :])
+        count = len(self.manifest.depths)
+        embeddings = dict(zip(self.manifest.depths, joined[:count], strict=True))
+        return embeddings, handovers(self.manifest, joined[count:])
 
     def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
         """Only the maps of `embed_with_maps`."""
         return self.embed_with_maps(crops)[1]
 
     def require_crops(self, crops: NDArray[np.uint8]) -> None:
-        """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.
-
-        Raises:
-            ImageError: the array has another shape or type.
-        """
+        """Raise an `ImageError` about crops that are not (N, H, W, 3) uint8 of `crop_size`."""
         height, width = self.crop_size
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (height, width, 3):
             raise ImageError(
                 f"expected crops of shape (N, {height}, {width}, 3) and type uint8 in RGB, got "
                 f"shape {crops.shape} and type {crops.dtype}; embed_pictures takes any size."
             )
-
-    def empty_maps(self) -> dict[int, Handover]:
-        """Maps of zero crops: their shapes and types."""
-        return self.embed_with_maps(np.empty((0, *self.crop_size, 3), dtype=np.uint8))[1]
 
     def embed_pictures(
         self,
@@ -202,9 +172,6 @@ class OnnxEmbedder(Described):
                 people cut out of one frame.
             names: their names; paths or numbers if left out.
             on_progress: called in the calling thread with the number of pictures just finished.
-
-        Returns:
-            Embeddings of the usable pictures, and why the others are unusable.
         """
         if names is None:
             names = [
@@ -217,7 +184,7 @@ class OnnxEmbedder(Described):
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             writer = self._writer()
-            batch = self._new_batch(stop - start)
+            batch = np.empty((stop - start, *self.crop_size, 3), dtype=np.uint8)
             written: list[int] = []
             for index in range(start, stop):
                 try:
@@ -243,25 +210,16 @@ class OnnxEmbedder(Described):
         )
 
     def embed_picture(self, picture: Picture, *, name: str = "picture") -> dict[int, Any]:
-        """Embed one picture.
-
-        Args:
-            picture: path, content of a picture file, or (H, W, 3) uint8 RGB array.
-            name: its name in error messages, if it is not a path.
-
-        Returns:
-            depth -> (D,) float32 of unit length.
+        """Embed one picture, as `embed_pictures` does: depth -> (D,) float32 of unit length.
 
         Raises:
-            ImageError: the picture cannot be used.
+            ImageError: it cannot be used; the message calls it `name`, if it is not a path.
         """
-        batch = self._new_batch(1)
-        given = str(picture) if isinstance(picture, str | Path) else name
-        self._writer().write(picture, batch[0], name=given)
-        answers = self._run(batch)
-        for rows in answers:
-            require_direction(rows, what=given)
-        return {depth: rows[0] for depth, rows in zip(self.depths, answers, strict=True)}
+        given = [str(picture) if isinstance(picture, str | Path) else name]
+        answer = self.embed_pictures([picture], names=given)
+        if answer.unusable:
+            raise ImageError(answer.unusable[0].reason)
+        return {depth: rows[0] for depth, rows in answer.embeddings.items()}
 
     def _writer(self) -> PixelWriter:
         writer: PixelWriter | None = getattr(self._own, "writer", None)
@@ -269,9 +227,6 @@ class OnnxEmbedder(Described):
             height, width = self.crop_size
             writer = self._own.writer = PixelWriter(height_px=height, width_px=width)
         return writer
-
-    def _new_batch(self, count: int) -> NDArray[np.uint8]:
-        return np.empty((count, *self.crop_size, 3), dtype=np.uint8)
 
     def _share_out(
         self,
@@ -298,21 +253,36 @@ class OnnxEmbedder(Described):
         """Embeddings (B, D) of a batch, one array per depth."""
         if len(batch) == 0:
             return [np.empty((0, self.dim), dtype=np.float32) for _ in self.depths]
+        ahead = self._outputs(batch)
         if not self._flip:
-            wanted = [self.manifest.output_names(depth)[0] for depth in self.depths]
-            embeddings: list[NDArray[np.float32]] = self._session_run(wanted, batch)
-            return embeddings
-        wanted = [name for depth in self.depths for name in self.manifest.output_names(depth)]
-        ahead = self._session_run(wanted, batch)
-        mirrored = self._session_run(wanted, flip(batch))
+            return [embedding for embedding, *_ in ahead]
         # Features as they left the batch norm are averaged: embedding times norm.
         return [
-            flip_average(ahead[at] * ahead[at + 1], mirrored[at] * mirrored[at + 1])
-            for at in range(0, len(wanted), 2)
+            flip_average(embedding * norm, other * other_norm)
+            for (embedding, norm), (other, other_norm) in zip(
+                ahead, self._outputs(flip(batch)), strict=True
+            )
         ]
 
-    def _session_run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[Any]:
-        answers: list[Any] = self.model.session.run(outputs, {CROPS: batch})
+    def _outputs(self, batch: NDArray[np.uint8]) -> list[list[NDArray[np.float32]]]:
+        """For each depth its embeddings (B, D) and, to flip, their norms (B, 1) before scaling."""
+        outputs_per_depth = 2 if self._flip else 1
+        found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
+        answers = []
+        for model, after in zip_longest(self._used, self._used[1:]):
+            manifest = model.manifest
+            names = [
+                name
+                for depth in manifest.depths
+                if depth in self.depths
+                for name in manifest.output_names(depth)[:outputs_per_depth]
+            ]
+            passed_on = list(after.manifest.input_names) if after is not None else []
+            feeds = {name: found[name] for name in manifest.input_names}
+            outputs = model.session.run(names + passed_on, feeds)
+            starts = range(0, len(names), outputs_per_depth)
+            answers += [outputs[start : start + outputs_per_depth] for start in starts]
+            found = dict(zip(passed_on, outputs[len(names) :], strict=True))
         return answers
 
     def _by_depth(self, parts: list[list[NDArray[np.float32]]]) -> dict[int, NDArray[np.float32]]:

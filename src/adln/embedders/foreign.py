@@ -1,12 +1,10 @@
 """Runs foreign networks: ONNX and OpenVINO files, not made by adln, from crops to embeddings.
 
 What such a file does not state is in a small file beside it, written once by `describe_foreign`:
-the pixel format, a manifest like that of adln's own files, and a probe. After that the file is
-opened like any other, by `adln.embedders.session.open_session`.
+the pixel format, a manifest like that of adln's own files, and a probe.
 """
 
 import hashlib
-import importlib
 import json
 import logging
 import threading
@@ -19,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import atomic_write, beside, require_regular, suffix_of
+from adln import __version__
+from adln.atomic import atomic_write, beside, file_sha256, is_there, require_regular, suffix_of
+from adln.embedders.proving import draw_probe, write_probe
 from adln.embeddings import unit_length
-from adln.errors import ModelFileError
+from adln.errors import ModelFileError, require_package
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
 from adln.pixels import PixelForm
 from adln.strict import parse_json, read_strictly
@@ -68,19 +68,14 @@ class ForeignSession:
         answers = {"embedding": unit_length(features), "norm": norm}
         return [answers[name] for name in outputs]
 
-    def get_providers(self) -> list[str]:
-        """The runtime in use."""
-        return ["foreign"]
-
 
 @dataclass(frozen=True)
 class OpenForeign:
     """A foreign network that is ready to run.
 
     Attributes:
-        session: has the interface of an onnxruntime session of adln's own files.
         sha256: hex digest of the opened files.
-        runtime: name and version of the runtime.
+        runtime: name and version.
         size_px: height and width of its crops.
         dim: length of its embeddings.
         axes: lengths of what it gives for one crop, as it gives it.
@@ -93,7 +88,7 @@ class OpenForeign:
     size_px: tuple[int, int]
     dim: int
     axes: tuple[int, ...]
-    unused: tuple[str, ...] = ()
+    unused: tuple[str, ...]
 
 
 def sidecar(path: Path) -> Path:
@@ -128,54 +123,100 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
         ) from error
 
 
+def described(path: Path) -> tuple[PixelForm, Manifest]:
+    """Read the description file beside a foreign network, and see that it is of this network.
+
+    Raises:
+        ModelFileError: see `read_sidecar`; or a file is missing, or is not what is described.
+    """
+    form, manifest = read_sidecar(path)
+    try:
+        digest = hashlib.sha256(_content(path)).hexdigest()
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: cannot be opened ({error.strerror}); expected a network file."
+        ) from error
+    if not form.is_identity(manifest.source_sha256, digest, path):
+        raise not_described(path)
+    return form, manifest
+
+
 def known_description(path: Path) -> tuple[PixelForm, Manifest] | None:
     """The description beside a foreign network; None if it is missing or of other content."""
     try:
-        form, manifest = read_sidecar(path)
-        digest = hashlib.sha256(_content(path)).hexdigest()
-    except (OSError, ModelFileError):
+        return described(path)
+    except ModelFileError:
         return None
-    return (form, manifest) if form.is_identity(manifest.source_sha256, digest, path) else None
+
+
+def not_described(path: Path) -> ModelFileError:
+    """The error about a description file beside a network that is another one."""
+    return ModelFileError(
+        f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
+        f"adln networks add {path}"
+    )
+
+
+def network_sha256(path: Path) -> str:
+    """The digest by which galleries and feature files know a network, of this or another make.
+
+    Raises:
+        ModelFileError: the file is missing or unreadable, or is not what is described beside it.
+    """
+    if is_there(sidecar(path)):
+        return described(path)[1].source_sha256
+    return file_sha256(path, raises=ModelFileError, expected="a network file")
 
 
 def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForeign:
-    """Start a foreign network.
-
-    Args:
-        path: an .onnx file, or an .xml file of OpenVINO with its .bin beside it.
-        form: its input format.
-        threads: cores for one run.
+    """Start an .onnx file, or an .xml file of OpenVINO with its .bin beside it, of another make.
 
     Raises:
-        ModelFileError: the file is missing, cannot be run here, or does not have one input of
-            crops and one row of numbers per crop as output.
+        ModelFileError: the file is missing, cannot be run here, or does not have one input of crops
+            and one row of numbers per crop as output.
     """
-    if suffix_of(path) == _OPENVINO:
-        return _start_openvino(path, form, threads)
-    return _start_onnx(path, form, threads)
+    start = _start_openvino if suffix_of(path) == _OPENVINO else _start_onnx
+    run, batch, sides, digest, runtime, unused = start(path, form, threads)
+    _require_layout(path, form, sides)
+    axes: tuple[int, ...] = ()
+
+    def run_once(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal axes
+        found = run(pixels)
+        axes = found.shape[1:]
+        return found
+
+    size = _size(sides, form)
+    crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
+    try:
+        once = ForeignSession(form, run_once, batch=batch)
+        (found,) = once.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
+    except Exception as error:
+        # Exceptions of runtimes have no common base except Exception.
+        raise ModelFileError(
+            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({_last_line(error)})."
+        ) from error
+    if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
+        raise ModelFileError(
+            f"{path}: expected one row of finite numbers for each crop, got shape {found.shape} or "
+            "values that are not finite. Is it a re-identification network without its classifier?"
+        )
+    session = ForeignSession(form, run, batch=batch)
+    return OpenForeign(session, digest, runtime, size, found.shape[1], axes, unused)
 
 
 def describe_foreign(
     path: Path,
     form: PixelForm,
+    known: tuple[PixelForm, Manifest] | None,
     *,
-    version: str,
-    training_data: str = "",
-    licence: str = "",
-    probe_of: Callable[[Manifest, ForeignSession], Any] | None = None,
+    training_data: str,
+    licence: str,
 ) -> Manifest:
-    """Write the description file beside a foreign network.
+    """Write the description file beside a foreign network, an .onnx or .xml.
 
-    Args:
-        path: .onnx or .xml.
-        form: its input format.
-        version: version of adln.
-        training_data: what the network was trained on; if left out, what was said before.
-        licence: the licence; likewise.
-        probe_of: makes a probe from the manifest (without one) and the session.
-
-    Returns:
-        The manifest written.
+    What is left empty of training data and licence stays as it was said before, in what is `known`
+    (see `known_description`).
 
     Raises:
         ModelFileError: see `start_foreign`; or the description file cannot be written.
@@ -199,7 +240,7 @@ def describe_foreign(
             " x ".join(map(str, opened.axes)),
             opened.dim,
         )
-    identity, known = form.identity(opened.sha256, path), known_description(path)
+    identity = form.identity(opened.sha256, path)
     if known is not None:
         form_before, before = known
         training_data, licence = training_data or before.training_data, licence or before.licence
@@ -212,14 +253,14 @@ def describe_foreign(
         height_px=opened.size_px[0],
         width_px=opened.size_px[1],
         source_sha256=identity,
-        adln_version=version,
+        adln_version=__version__,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         training_data=training_data,
         licence=licence,
         spaces=_own_space(identity),
     )
-    if probe_of is not None:
-        manifest = replace(manifest, probe=probe_of(manifest, opened.session))
+    (found,) = opened.session.run(["embedding"], {CROPS: draw_probe(manifest)})
+    manifest = replace(manifest, probe=write_probe((WHOLE,), {WHOLE: found}, {WHOLE: found}))
     # What could not be read again must not replace what can.
     read_strictly(Manifest, json.loads(manifest.to_json()), "the description")
     content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
@@ -240,11 +281,17 @@ def _own_space(identity: str) -> tuple[str]:
 
 def _content(path: Path) -> bytes:
     """The content of all files of a network."""
-    weights = beside(path, ".bin").read_bytes() if suffix_of(path) == _OPENVINO else b""
-    return path.read_bytes() + weights
+    files = [path, beside(path, ".bin")] if suffix_of(path) == _OPENVINO else [path]
+    for file in files:
+        require_regular(file, raises=ModelFileError, expected="a network file")
+    return b"".join(file.read_bytes() for file in files)
 
 
-def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
+# How to run it, its batch if it has one, shape of its input, digest, runtime, other outputs.
+_Started = tuple[Run, int | None, Sequence[Any], str, tuple[str, str], tuple[str, ...]]
+
+
+def _start_onnx(path: Path, _: PixelForm, threads: int) -> _Started:
     from adln.embedders.session import read_model_file, start_session
 
     content = read_model_file(path)
@@ -269,11 +316,11 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     runtime = ("onnxruntime", str(onnxruntime.__version__))
     digest = hashlib.sha256(content).hexdigest()
-    opened = _tried(path, form, run, fixed, digest, runtime, inputs[0].shape)
-    return replace(opened, unused=tuple(one.name for one in outputs[1:]))
+    unused = tuple(one.name for one in outputs[1:])
+    return run, fixed, inputs[0].shape, digest, runtime, unused
 
 
-def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
+def _start_openvino(path: Path, form: PixelForm, threads: int) -> _Started:
     weights = beside(path, ".bin")
     for file in (path, weights):
         require_regular(file, raises=ModelFileError, expected="an OpenVINO file (.xml and .bin)")
@@ -281,12 +328,8 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
         raise ModelFileError(
             f"{path}: its weights, {weights.name}, are not beside it; copy both files."
         )
-    try:
-        openvino = importlib.import_module("openvino")
-    except ImportError as error:
-        raise ModelFileError(
-            f'{path}: OpenVINO files need the package openvino: pip install "openvino>=2025.0".'
-        ) from error
+    purpose = f"{path}: an OpenVINO file"
+    openvino = require_package("openvino", extra="openvino", purpose=purpose, raises=ModelFileError)
     try:
         content = _content(path)
         core = openvino.Core()
@@ -316,54 +359,12 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     digest = hashlib.sha256(content).hexdigest()
     runtime = ("openvino", str(openvino.__version__))
-    opened = _tried(path, form, run, None, digest, runtime, sides)
-    return replace(opened, unused=tuple(one.get_any_name() for one in model.outputs[1:]))
-
-
-def _tried(
-    path: Path,
-    form: PixelForm,
-    run: Run,
-    batch: int | None,
-    digest: str,
-    runtime: tuple[str, str],
-    sides: Sequence[Any],
-) -> OpenForeign:
-    """Run it once and check the output."""
-    _require_layout(path, form, sides)
-    axes: tuple[int, ...] = ()
-
-    def run_once(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        nonlocal axes
-        found = run(pixels)
-        axes = found.shape[1:]
-        return found
-
-    size = _size(sides, form)
-    crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
-    try:
-        once = ForeignSession(form, run_once, batch=batch)
-        (found,) = once.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
-    except Exception as error:
-        # Exceptions of runtimes have no common base except Exception.
-        raise ModelFileError(
-            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({_last_line(error)})."
-        ) from error
-    if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
-        raise ModelFileError(
-            f"{path}: expected one row of finite numbers for each crop, got shape {found.shape} or "
-            "values that are not finite. Is it a re-identification network without its classifier?"
-        )
-    session = ForeignSession(form, run, batch=batch)
-    return OpenForeign(session, digest, runtime, size, found.shape[1], axes)
+    unused = tuple(one.get_any_name() for one in model.outputs[1:])
+    return run, None, sides, digest, runtime, unused
 
 
 def _require_steady(path: Path, opened: OpenForeign) -> None:
-    """See that a crop has one embedding, whenever it is asked for and whatever comes with it.
-
-    Raises:
-        ModelFileError: it has not.
-    """
+    """See that a crop has one embedding, whenever it is asked for and whatever comes with it."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (3, *opened.size_px, 3), dtype=np.uint8)
 
@@ -373,7 +374,7 @@ def _require_steady(path: Path, opened: OpenForeign) -> None:
     try:
         together, alone = embed(crops), np.concatenate([embed(crops[:1]), embed(crops[1:2])])
     except Exception as error:
-        # See `_tried`.
+        # See `start_foreign`.
         raise ModelFileError(
             f"{path}: cannot embed several crops at a time ({_last_line(error)}). Export it with a "
             "batch of any size, or of 1."

@@ -15,8 +15,8 @@ class Handover:
     """Input of a deeper file, for N crops.
 
     Attributes:
-        arrays: name -> (N, ...): the map of a stage in the files' data type and, if embeddings of
-            exits are summed, their sum so far.
+        arrays: name -> (N, ...): a stage's map in the files' type; if exits are summed, their sum,
+            too.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -35,12 +35,7 @@ class Handover:
 
 
 def handovers(manifest: Manifest, outputs: Iterable[NDArray[Any]]) -> dict[int, Handover]:
-    """Stage -> a file's outputs for a deeper one.
-
-    Args:
-        manifest: the file's manifest.
-        outputs: its outputs `manifest.handed_over`, in that order.
-    """
+    """Stage -> what a file hands over there, from its outputs `manifest.handed_over`, in order."""
     found = iter(outputs)
     return {
         stage: Handover({name: next(found) for name in manifest.names_after(stage)})

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from adln.atomic import file_sha256
-from adln.embedders.foreign import read_sidecar, sidecar
+from adln.embedders.foreign import network_sha256
 from adln.embedders.shipped import IN_PACKAGE, find_network, own_networks
 from adln.errors import ModelFileError
 
@@ -16,22 +15,14 @@ def remember_opened(sha256: str, path: Path) -> None:
 
 
 def name_of_network(sha256: str) -> str | None:
-    """The network's name, else the stem of the file that this process opened, else None.
+    """What the network with a hex digest is called: by name, else by the stem of its file, or None.
 
-    Args:
-        sha256: hex digest, as of `adln.embedders.session.OpenModel`. Reads the files of all named
-            networks.
+    The file is known if this process has opened it. Reads the files of all named networks.
     """
     for name in (*IN_PACKAGE, *own_networks()):
         try:
-            if sha256 == _digest(find_network(name)):
+            if sha256 == network_sha256(find_network(name)):
                 return name
         except ModelFileError:
             continue
     return _opened[sha256].stem if sha256 in _opened else None
-
-
-def _digest(path: Path) -> str:
-    if sidecar(path).is_file():
-        return read_sidecar(path)[1].source_sha256
-    return file_sha256(path, raises=ModelFileError, expected="a network")

@@ -1,7 +1,4 @@
-"""Runs ncnn files, for phones and small ARM boards, on one core.
-
-Needs the package ncnn; `adln.export.ncnn` writes the files.
-"""
+"""Runs ncnn files of `adln.export.ncnn`, for phones and small ARM boards, on one core."""
 
 import hashlib
 import json
@@ -43,12 +40,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 class NcnnEmbedder(Described):
-    """Embeds crops with an ncnn file on one core.
-
-    ncnn takes one crop at a time; there is no batch.
-
-    Args:
-        path: .param written by `adln.export.ncnn.save`.
+    """Embeds crops with a .param file of `adln.export.ncnn.save`, one at a time, on one core.
 
     Raises:
         ExportError: see `read_manifest`; or ncnn is not installed or cannot load the files.

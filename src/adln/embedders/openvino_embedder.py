@@ -1,7 +1,4 @@
-"""Runs OpenVINO files of `adln export` on Intel CPUs, on one core.
-
-Needs the package openvino; `adln.export.openvino` writes the files.
-"""
+"""Runs OpenVINO files of `adln export` on Intel CPUs, on one core."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,7 @@ from adln.manifest import CROPS, Manifest
 
 
 class OpenVinoEmbedder(Described):
-    """Embeds crops with an OpenVINO file.
-
-    Args:
-        path: .xml written by `adln.export.openvino.save`.
-        manifest: the file's manifest.
-        batch_size: crops per batch.
-    """
+    """Embeds crops with an .xml file of `adln.export.openvino.save`, so many per batch."""
 
     def __init__(self, path: Path, manifest: Manifest, *, batch_size: int) -> None:
         ov = import_openvino()
@@ -43,11 +34,7 @@ class OpenVinoEmbedder(Described):
 
 
 def import_openvino() -> Any:
-    """Import openvino.
-
-    Raises:
-        ExportError: it is not installed; the message says how to install it.
-    """
+    """Import openvino; raises an `ExportError` with instructions if it is not installed."""
     return require_package(
         "openvino", extra="openvino", purpose="an OpenVINO file", raises=ExportError
     )

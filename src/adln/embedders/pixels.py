@@ -1,8 +1,8 @@
 """Converts pictures to network input on the device, as fast as Python allows.
 
-The input of Sec. III.B for exported networks. Pixels equal those of `adln.crops` bit for bit; two
-common cases have a shortcut: an ordinary JPEG file, and a crop of exactly half the network's size
-(the size of Market-1501's files).
+The input of Sec. III.B. Pixels equal those of `adln.crops` bit for bit; two common cases have a
+shortcut: an ordinary JPEG file, and a crop of exactly half the network's size (that of
+Market-1501).
 """
 
 import importlib
@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +42,9 @@ class PixelWriter:
         self._doubling: Doubling | None = None
 
     def write(self, picture: Picture, slot: NDArray[np.uint8], *, name: str) -> None:
-        """Decode and resize one picture.
+        """Decode and resize a picture to RGB in a slot (height_px, width_px, 3) uint8, contiguous.
 
-        Args:
-            picture: any supported form.
-            slot: (height_px, width_px, 3) uint8, contiguous; RGB 0..255 is written to it.
-            name: the picture's name in error messages.
-
-        Raises:
-            ImageError: the picture cannot be used.
+        An `ImageError` says why the picture, which it calls `name`, cannot be used.
         """
         height, width = self._size_px
         if isinstance(picture, str | Path):
@@ -61,7 +54,12 @@ class PixelWriter:
             if pixels is None:
                 pixels = decode_crop(picture, name=name, height_px=height, width_px=width)
         else:
-            pixels = _require_rgb(picture, name)
+            if not isinstance(picture, np.ndarray):
+                raise ImageError(
+                    f"{name}: expected a path, bytes or an array, got {type(picture).__name__}."
+                )
+            require_picture(picture, name=name)
+            pixels = picture
         if self._can_double and pixels.shape == self._half_shape:
             if self._doubling is None:
                 self._doubling = Doubling(*self._half_shape[:2])
@@ -97,12 +95,7 @@ class Doubling:
         self._rows, self._upper, self._lower = memory.reshape(rows)
 
     def write(self, image: NDArray[np.uint8], doubled: NDArray[np.uint8]) -> None:
-        """Double a picture.
-
-        Args:
-            image: (H, W, 3) uint8.
-            doubled: (2H, 2W, 3) uint8, contiguous; written to.
-        """
+        """Double a picture (H, W, 3) uint8 into another one (2H, 2W, 3), contiguous."""
         self._widen(image)
         rows, upper, lower = self._rows, self._upper, self._lower
         np.copyto(rows, self._wide_rows)
@@ -149,7 +142,7 @@ def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
 
     Returns:
         (H, W, 3) uint8 RGB, the same pixels as `adln.crops.decode_image`; None if the file is not
-        ordinary or is damaged: then `decode_image` must decode it or raise the error.
+            ordinary or is damaged: then `decode_image` must decode it or raise the error.
     """
     size_px = _plain_jpeg_size(data)
     if size_px is None or not 0 < size_px[0] * size_px[1] <= REDUCE_JPEG_ABOVE_PIXELS:
@@ -186,12 +179,3 @@ def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     height = data[frame + 5] << 8 | data[frame + 6]
     width = data[frame + 7] << 8 | data[frame + 8]
     return width, height
-
-
-def _require_rgb(picture: Any, name: str) -> NDArray[np.uint8]:
-    if not isinstance(picture, np.ndarray):
-        raise ImageError(
-            f"{name}: expected a path, bytes or an array, got {type(picture).__name__}."
-        )
-    require_picture(picture, name=name)
-    return picture

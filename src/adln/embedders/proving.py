@@ -1,27 +1,29 @@
 """Validates a network file on this device: are its outputs those of the machine that made it?
 
 Processors and runtimes differ in their arithmetic, and wrong arithmetic raises no error but returns
-wrong people. So a file contains a recipe for crops that a device can draw, and their embeddings
-(`adln.manifest.Probe`). They are computed when a file is opened for the first time; the result is
-cached for this file, runtime and processor.
+wrong people. So a file has a probe (`adln.manifest.Probe`), which is tried when it is opened for
+the first time; the result is cached for this file, runtime and processor.
 """
 
 import base64
 import hashlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import is_there, user_folder
-from adln.embedders.session import OpenModel
 from adln.errors import DeviceError
 from adln.manifest import CROPS, Manifest, Probe
 from adln.probe import draw_crops
+
+if TYPE_CHECKING:
+    from adln.embedders.session import OpenModel
 
 # Lines of /proc/cpuinfo that identify a processor's arithmetic.
 _PROCESSOR_LINES = ("model name", "hardware", "flags", "features", "cpu part")
@@ -37,12 +39,7 @@ Run = Callable[[NDArray[np.uint8]], Answers]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of validating a file on this device.
-
-    Attributes:
-        proved: whether its outputs are right; False if the file has no probe.
-        text: the same in words.
-    """
+    """Result of validating a file on this device, also in words; not proved without a probe."""
 
     proved: bool
     text: str
@@ -60,13 +57,7 @@ def draw_probe(manifest: Manifest) -> NDArray[np.uint8]:
 
 
 def write_probe(depths: Sequence[int], expected: Answers, found: Answers) -> Probe:
-    """Record the expected outputs for the crops of `draw_probe`.
-
-    Args:
-        depths: depths of the file.
-        expected: outputs of the torch network.
-        found: outputs of the file.
-    """
+    """Record what torch answers to the crops of `draw_probe`, and how near the file comes."""
     answers = {depth: expected[depth].astype("<f2") for depth in depths}
     reached = min(float(_cosines(answers[depth], found[depth]).min()) for depth in depths)
     return Probe(
@@ -79,17 +70,18 @@ def write_probe(depths: Sequence[int], expected: Answers, found: Answers) -> Pro
     )
 
 
-def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
-    """Validate a file, or look up an earlier result.
+def find_verdict(models: Sequence["OpenModel"], run: Run) -> Verdict:
+    """Validate the last of some files, shallowest first, or look up an earlier result.
 
-    Args:
-        models: the files involved, shallowest first; the last is validated.
-        run: embeds crops at the depths of the last.
+    `run` embeds crops at the depths of the last.
     """
     manifest = models[-1].manifest
     if manifest.probe is None:
         return UNPROVED
-    known = _place_of(models)
+    # Marks that these files are proved here.
+    facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]
+    name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+    known = user_folder("cache") / "proved" / name
     if is_there(known):
         return _PROVED
     reached = _try(manifest, manifest.probe, run)
@@ -100,16 +92,14 @@ def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
             f"wrong: cosine {reached:.4f} to the expected embeddings, at least "
             f"{manifest.probe.least:.4f} is needed",
         )
-    _remember(known)
+    with suppress(OSError):  # It is validated again next time.
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.touch()
     return _PROVED
 
 
-def require_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
-    """Like `find_verdict`, but refuse a file whose outputs are wrong here.
-
-    Raises:
-        DeviceError: they are.
-    """
+def require_verdict(models: Sequence["OpenModel"], run: Run) -> Verdict:
+    """Like `find_verdict`, but raise a `DeviceError` about a file whose outputs are wrong here."""
     verdict = find_verdict(models, run)
     if not verdict.proved and verdict is not UNPROVED:
         model = models[-1]
@@ -122,23 +112,14 @@ def require_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
     return verdict
 
 
-def run_alone(model: OpenModel) -> Run:
+def run_alone(model: "OpenModel") -> Run:
     """A function that embeds crops with a single file."""
-    names = [model.manifest.output_names(depth)[0] for depth in model.manifest.depths]
 
     def run(crops: NDArray[np.uint8]) -> Answers:
-        found = model.session.run(names, {CROPS: crops})
+        found = model.session.run(model.manifest.embedding_names, {CROPS: crops})
         return dict(zip(model.manifest.depths, found, strict=True))
 
     return run
-
-
-def foreign_probe(manifest: Manifest, session: Any) -> Probe:
-    """A probe of a foreign network, with its outputs here as the expected ones."""
-    (found,) = session.run(
-        [manifest.output_names(manifest.depths[0])[0]], {CROPS: draw_probe(manifest)}
-    )
-    return write_probe(manifest.depths, {manifest.depths[0]: found}, {manifest.depths[0]: found})
 
 
 def _try(manifest: Manifest, probe: Probe, run: Run) -> float:
@@ -161,13 +142,6 @@ def _cosines(expected: NDArray[np.float16], found: NDArray[np.float32]) -> NDArr
     return cosines
 
 
-def _place_of(models: Sequence[OpenModel]) -> Path:
-    """Path of the marker file that records that these files are proved."""
-    folder = user_folder("cache") / "proved"
-    facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]
-    return folder / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-
-
 def _processor() -> list[str]:
     """The first core's description."""
     try:
@@ -181,11 +155,3 @@ def _processor() -> list[str]:
     except OSError:
         lines = []
     return [*lines, platform.machine(), platform.processor()]
-
-
-def _remember(place: Path) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    except OSError:
-        pass  # It is validated again next time.

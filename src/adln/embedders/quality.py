@@ -1,7 +1,7 @@
 """The depth at which people are embedded: "fast", "balanced" or "best".
 
-The shipped networks are one network cut at two depths (Sec. III.C of the paper). Both share a
-space, so that people stored by one are found by the other.
+The shipped networks are one network cut at two depths (Sec. III.C of the paper) in one space, so
+that people stored by one are found by the other.
 """
 
 from collections.abc import Sequence
@@ -23,26 +23,15 @@ _SHIPPED: dict[Quality, tuple[str, ...]] = {
 
 
 def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
-    """The network files used for a quality.
-
-    Args:
-        files: the files named. The default network alone stands for both shipped ones; other files
-            are used as they are.
-        quality: one of `QUALITIES`.
-    """
+    """The network files used for a quality; the default network stands for both shipped ones."""
     return _SHIPPED[quality] if tuple(files) == (DEFAULT,) else tuple(files)
 
 
 def depths_for(depths: Sequence[int], quality: Quality, *, files: Sequence[str]) -> tuple[int, int]:
     """The depth at which every crop is embedded, and the depth for uncertain crops.
 
-    Args:
-        depths: depths that differ in cost, ascending; none deeper than wanted.
-        quality: one of `QUALITIES`.
-        files: the network's files, for the error message.
-
-    Returns:
-        Two depths, which are equal unless the quality is "balanced".
+    They are equal unless the quality is "balanced". `depths` differ in cost, ascending, and none is
+    deeper than wanted; messages name the `files`.
 
     Raises:
         SettingsError: "balanced" needs two depths, but the files have only one.

@@ -1,7 +1,7 @@
 """Opens exported networks: the onnxruntime session and the file's manifest.
 
-Deploys the cut networks of Sec. II. Truncated or foreign files, and files whose graph contradicts
-their manifest, are refused here, so that later code need not check again.
+Truncated or foreign files, and files whose graph contradicts their manifest, are refused here, so
+that later code need not check again.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 
 from adln.atomic import is_there, require_regular, suffix_of
 from adln.embedders.control_flow import find_control_flow
-from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
+from adln.embedders.foreign import not_described, read_sidecar, sidecar, start_foreign
 from adln.embedders.named import remember_opened
 from adln.embedders.shipped import SHIPPED, find_network, own_networks
 from adln.errors import ModelFileError, SettingsError
@@ -35,8 +35,7 @@ class OpenModel:
     """An exported network that is ready to run.
 
     Attributes:
-        path: the file.
-        manifest: its manifest, consistent with the graph.
+        manifest: consistent with the graph.
         session: onnxruntime.InferenceSession; thread-safe.
         sha256: hex digest of the content opened, even if the file has changed since; for a foreign
             network, of its input format, too.
@@ -66,11 +65,7 @@ def usable_cores() -> int:
 
 
 def require_threads(threads: object) -> None:
-    """Refuse what is no number of cores.
-
-    Raises:
-        SettingsError: it is not an integer, or below one.
-    """
+    """Raise a `SettingsError` about what is no number of cores."""
     if not isinstance(threads, int | np.integer):
         raise SettingsError(f"threads must be an integer, got {threads!r}.")
     if threads < 1:
@@ -81,7 +76,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     """Open an exported network.
 
     Args:
-        path: ONNX file written by `adln export`, or the name of a shipped network ("res2").
+        path: ONNX file written by `adln export`, or the name of a known network ("res2").
         threads: cores for one run.
         provider: execution provider, with or without its suffix: "cpu", "cuda",
             "OpenVINOExecutionProvider". The CPU if left out.
@@ -111,7 +106,15 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
         )
     manifest = Manifest.from_json(text, source=str(path))
     _require_graph_of(manifest, session, path)
-    _require_straight(path, content)
+    try:
+        control_flow = find_control_flow(content)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
+    if control_flow:
+        raise ModelFileError(
+            f"{path}: the graph contains {' and '.join(control_flow)}, which networks of adln "
+            "never have and which might run forever; export the network again."
+        )
     return OpenModel(
         path,
         manifest,
@@ -127,10 +130,7 @@ def _open_foreign(path: Path, threads: int) -> OpenModel:
     is_of_it = form.is_identity(manifest.source_sha256, opened.sha256, path)
     size_px = (manifest.height_px, manifest.width_px)
     if not is_of_it or (opened.dim, opened.size_px) != (manifest.dim, size_px):
-        raise ModelFileError(
-            f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
-            f"adln networks add {path}"
-        )
+        raise not_described(path)
     return OpenModel(path, manifest, opened.session, manifest.source_sha256, opened.runtime)
 
 
@@ -142,19 +142,10 @@ def start_session(
     content: bytes | None = None,
     expected: str = _EXPORTED,
 ) -> Any:
-    """Start onnxruntime for any ONNX file; see `open_session`.
+    """Start onnxruntime for any ONNX file; see `open_session`, also for errors.
 
-    Args:
-        path: the file.
-        threads: cores for one run.
-        provider: execution provider; the CPU if left out.
-        content: content of the file, if already read. Must be None for a file with weights in
-            external files.
-        expected: what the file should be, with an article, for messages.
-
-    Raises:
-        ModelFileError: see `open_session`.
-        SettingsError: see `open_session`.
+    Messages say what was `expected`, with an article. `content` is that of the file, if it was read
+    already; it must be None for a file with weights in external files.
     """
     require_threads(threads)
     require_regular(path, raises=ModelFileError, expected=expected)
@@ -238,18 +229,6 @@ def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
         )
 
 
-def _require_straight(path: Path, content: bytes) -> None:
-    try:
-        found = find_control_flow(content)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
-    if found:
-        raise ModelFileError(
-            f"{path}: the graph contains {' and '.join(found)}, which networks of adln never have "
-            "and which might run forever; export the network again."
-        )
-
-
 def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]) -> list[str]:
     if sorted(inputs) != sorted(manifest.input_names):
         names = " and ".join(map(repr, manifest.input_names))
@@ -275,6 +254,6 @@ def _output_problems(manifest: Manifest, outputs: dict[str, list[Any]]) -> list[
         return [f"expected outputs {names}, found {list(outputs)}"]
     return [
         f"expected {name} of shape (N, {manifest.dim}), found {outputs[name]}"
-        for name in (manifest.output_names(depth)[0] for depth in manifest.depths)
+        for name in manifest.embedding_names
         if outputs[name][1:] != [manifest.dim]
     ]

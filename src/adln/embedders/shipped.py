@@ -1,18 +1,21 @@
 """Networks known by name: those shipped with the package, and those added by the user.
 
-"res1" and "res2" are shipped, so that the package embeds without a download, and so is
-"res1-tracking", for telling people apart within one camera at a third of the cost; their model
-cards are in `adln/networks`. Others get a name by `adln networks add`. A file of the same name in
-the working directory takes precedence.
+"res1" and "res2" are shipped, and "res1-tracking", for telling people apart within one camera at a
+third of the cost; their model cards are in `adln/networks`. Others get a name by `adln networks
+add`. A file of the same name in the working directory takes precedence.
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from adln.atomic import atomic_write, is_there, locked, user_folder
 from adln.errors import ModelFileError, SettingsError
 from adln.strict import parse_json
+
+T = TypeVar("T")
 
 FOLDER = Path(__file__).parents[1] / "networks"
 SHIPPED = ("res1", "res2")
@@ -21,16 +24,11 @@ TRACKING = "res1-tracking"
 """Res1 for crops of 96x48 px: for trackers, not for galleries."""
 IN_PACKAGE = (*SHIPPED, TRACKING)
 _MOST_REMEMBERED = 20
-
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def find_network(name: str | Path) -> Path:
-    """The file of a network given by name or path.
-
-    Returns:
-        The given path, unless it is a known name and no file exists there.
+    """The file of a network: the given path, unless it is a known name and no file exists there.
 
     Raises:
         ModelFileError: the argument can be neither.
@@ -58,25 +56,26 @@ def own_networks() -> dict[str, Path]:
 
 def _read_own() -> dict[str, Path]:
     """Like `own_networks`, but a damaged list is an error: overwriting it would lose names."""
-    place = _list_of_own()
+    return _read(
+        _list_of_own(), Path, "names of your networks", "move it away and add the networks again"
+    )
+
+
+def _read(place: Path, kind: Callable[[Any], T], what: str, instead: str) -> dict[str, T]:
+    """What a file of names says of each; a `SettingsError` if it is damaged."""
     if not is_there(place):
         return {}
     try:
         values = parse_json(place.read_text(encoding="utf-8"))
-        return {str(name): Path(path) for name, path in values.items()}
+        return {str(name): kind(value) for name, value in values.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SettingsError(
-            f"{place}: the names of your networks cannot be read ({error}). Repair the file, or "
-            "move it away and add the networks again."
+            f"{place}: the {what} cannot be read ({error}). Repair the file, or {instead}."
         ) from error
 
 
 def require_name(name: str) -> None:
-    """Refuse an invalid network name.
-
-    Raises:
-        SettingsError: it is a shipped network's name, or has invalid characters.
-    """
+    """Raise a `SettingsError` about a name that is shipped, or not of a-z, 0-9, dots, - and _."""
     if name in IN_PACKAGE or _NAME.fullmatch(name) is None:
         raise SettingsError(
             f"{name!r} cannot be the name of a network: choose one (--name) of lower-case letters, "
@@ -85,16 +84,7 @@ def require_name(name: str) -> None:
 
 
 def name_network(name: str, path: Path | None) -> None:
-    """Give a file a name, or remove the name.
-
-    Args:
-        name: lower-case letters, digits, dots, dashes and underscores.
-        path: path of the file; None removes the name.
-
-    Raises:
-        SettingsError: the name is a shipped network's or has invalid characters, or the list cannot
-            be written.
-    """
+    """Give a file a name, or remove the name if the path is None; errors as of `require_name`."""
     require_name(name)
     place = _list_of_own()
     try:
@@ -116,10 +106,6 @@ def name_network(name: str, path: Path | None) -> None:
 
 def use_network(name: str, path: Path) -> Path | None:
     """Assign a name to a new network, and remember the previous one.
-
-    Args:
-        name: see `name_network`.
-        path: path of the new network.
 
     Returns:
         The file that had the name before; None if there was none.
@@ -160,14 +146,7 @@ def network_before(name: str) -> Path:
 
 
 def roll_back(name: str) -> Path:
-    """Return a name to its previous network.
-
-    Returns:
-        The file that now has the name.
-
-    Raises:
-        SettingsError: see `network_before`.
-    """
+    """Return a name to its previous network, whose file is returned; see `network_before`."""
     path, past = network_before(name), _past(name)
     name_network(name, path)
     _remember(name, past[:-1])
@@ -175,28 +154,18 @@ def roll_back(name: str) -> Path:
 
 
 def _past(name: str) -> list[str]:
-    """Earlier files of a name, most recent last."""
     now = own_networks().get(name)
     return [path for path in _remembered().get(name, []) if path != str(now)]
 
 
 def _remembered() -> dict[str, list[str]]:
-    """Name -> its earlier files, most recent last.
-
-    Raises:
-        SettingsError: the list is damaged; overwriting it would lose what `roll_back` returns to.
-    """
-    place = _list_of_past()
-    if not is_there(place):
-        return {}
-    try:
-        values = parse_json(place.read_text(encoding="utf-8"))
-        return {str(name): [str(path) for path in paths] for name, paths in values.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise SettingsError(
-            f"{place}: the earlier networks of your names cannot be read ({error}). Repair the "
-            "file, or move it away; `adln networks rollback` then knows none of them."
-        ) from error
+    """Name -> its earlier files, most recent last."""
+    return _read(
+        _list_of_past(),
+        lambda paths: [str(path) for path in paths],
+        "earlier networks of your names",
+        "move it away; `adln networks rollback` then knows none of them",
+    )
 
 
 def _remember(name: str, paths: list[str]) -> None:

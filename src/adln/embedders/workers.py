@@ -13,9 +13,6 @@ class Workers:
 
     A fork copies an executor without its threads, so that submitted work is never done;
     `multiprocessing` forks on Linux before Python 3.14. Here the child starts its own threads.
-
-    Args:
-        threads: number of threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -23,7 +20,7 @@ class Workers:
         self._start()
 
     def map(self, work: Callable[..., Answer], *given: Iterable[object]) -> Iterator[Answer]:
-        """Like `ThreadPoolExecutor.map`: results in the order of the inputs."""
+        """Like `ThreadPoolExecutor.map`."""
         if self._process != os.getpid():
             self._start()
         return self._pool.map(work, *given)
