@@ -22,6 +22,8 @@ from adln.pipeline.outbox import StoredEvent
 
 TIMEOUT_S = 10.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Of a reason for the log, in characters.
+_LONGEST = 200
 # The request itself is invalid; a retry would be refused again.
 _REFUSED = {400, 413, 415, 422}
 
@@ -136,7 +138,8 @@ class WebhookSink:
             with error:
                 return error.code, f"answered {error.code} {error.reason}"
         except (OSError, ValueError, HTTPException) as error:
-            return 0, f"cannot be reached: {getattr(error, 'reason', None) or error!r}"
+            # A receiver that does not speak HTTP is quoted, which may be long.
+            return 0, f"cannot be reached: {getattr(error, 'reason', None) or error!r}"[:_LONGEST]
 
 
 def _require_address(url: str) -> tuple[SplitResult, str]:
