@@ -139,6 +139,8 @@ FRAME = np.zeros((240, 640, 3), np.uint8)
         {"embeddings": "abc"},
         {"time_s": np.nan},
         {"time_s": np.inf},
+        {"time_s": 1e300},
+        {"time_s": 1_700_000_000_000},  # milliseconds since 1970
         {"time_s": 0.1},
         {"time_s": "now"},
         {"time_s": datetime.now(UTC)},

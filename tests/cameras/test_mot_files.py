@@ -77,6 +77,7 @@ def test_an_empty_file_has_no_boxes(tmp_path: Path) -> None:
         ("1,-1,1,1,10", "line 2: expected 6 to 10 numbers, got 5"),
         ("frame,id,x", "line 2: expected frame,id,left"),
         ("1,1.5,1,1,10,20,1", "line 2: ids are whole numbers"),
+        ("1,-1,1e300,1,10,20,1", "line 2: all numbers must be finite and below"),
         ("1e30,-1,1,1,10,20,1", "line 2: frames are whole numbers from 1"),
         ("1,1e30,1,1,10,20,1", "line 2: ids are whole numbers"),
         ("1,-1,0.4,0.2,0.1,0.5,1", "line 2: expected boxes in px"),

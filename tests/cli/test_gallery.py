@@ -10,6 +10,7 @@ from PIL import Image
 from adln.cli.gallery import gallery
 from adln.cli.search import search
 from adln.errors import GalleryError, ModelFileError, SettingsError
+from adln.pipeline.roster import read_cameras
 
 MakeModel = Callable[..., Path]
 RED, GREEN, BLUE = (220, 30, 20), (30, 200, 40), (20, 40, 210)
@@ -387,6 +388,50 @@ def test_another_network_takes_a_gallery_over_by_its_pictures(
     again = run("renew", folder, tmp_path / "new", "--network", other)
     assert isinstance(again.exception, GalleryError)
     assert "must be empty" in str(again.exception)
+
+
+def test_an_enrolment_that_is_repeated_stores_what_is_missing(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 128), (90, 90, 20)).save(tmp_path / "rita" / "new.png")
+    same = ["--name", "rita", "--model", model, "--camera"]
+    result = run("enrol", folder, tmp_path / "rita", *same, 1)
+    assert result.exit_code == 0
+    assert "1 of 4 pictures stored, person 1 (rita)" in result.output
+    assert "3 are in the gallery already" in result.output
+    again = run("enrol", folder, tmp_path / "rita", *same, 1)
+    assert again.exit_code == 0
+    assert "0 of 4 pictures stored, person 1 (rita)" in again.output
+    # Another camera sees people differently, and says so in every answer.
+    assert "4 of 4 pictures stored" in run("enrol", folder, tmp_path / "rita", *same, 2).output
+
+
+@pytest.mark.parametrize("command", ["renew", "move"])
+def test_a_copy_has_its_name_only_when_it_is_whole_and_knows_the_cameras(
+    folder: Path,
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    (folder / "cameras.json").write_text('{"runs": 3, "cameras": {"door": 1, "yard": 2}}')
+    new = tmp_path / "copies" / "new"
+    arguments = [command, folder, new]
+    if command == "renew":
+        arguments += ["--network", make_model("other.onnx", licence="another")]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("adln.gallery.moving._build_bridges", interrupted)
+        assert run(*arguments).exit_code != 0
+    assert list(new.parent.iterdir()) == []
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert read_cameras(new) == {"door": 1, "yard": 2}
+    assert new.stat().st_mode & 0o777 == 0o700
+    assert json.loads(run("info", new, "--json").output)["sightings"] == 6
 
 
 def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(

@@ -1,5 +1,6 @@
 """The first thing that people read: `adln --help`."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,37 @@ def test_every_command_can_be_loaded_and_is_explained(name: str) -> None:
     command = adln.get_command(click.Context(adln), name)
     assert command is not None
     assert command.help
+
+
+def test_ctrl_c_is_one_word_and_no_failure_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    command = click.Command("embed", callback=interrupt)
+    monkeypatch.setattr(type(adln), "get_command", lambda *_: command)
+    result = CliRunner().invoke(adln, ["embed"])
+    assert (result.exit_code, result.output.split()) == (130, ["interrupted"])
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_command_and_leaves_no_temporary_files(tmp_path: Path, name: str) -> None:
+    code = f"""
+import os, signal, tempfile, time
+import click
+from adln.cli import main
+
+def work():
+    with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(10)
+
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+main.main()
+"""
+    run = subprocess.run([sys.executable, "-c", code, "embed"], capture_output=True, text=True)
+    assert run.returncode == 128 + signal.Signals[name]
+    assert run.stderr == "\ninterrupted\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

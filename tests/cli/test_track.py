@@ -48,3 +48,13 @@ def test_boxes_alone_are_followed_by_motion(tmp_path: Path) -> None:
     result = CliRunner().invoke(track, arguments, catch_exceptions=False)
     assert "0 boxes embedded" in result.output
     assert set(read_mot(out).ids.tolist()) == {1}
+
+
+def test_boxes_of_which_nobody_is_followed_are_no_silent_success(tmp_path: Path) -> None:
+    # Milliseconds in place of frame numbers.
+    lines = [f"{1 + 40 * at},-1,100,100,60,165,0.95,-1,-1,-1\n" for at in range(50)]
+    (tmp_path / "det.txt").write_text("".join(lines))
+    arguments = [str(tmp_path / "det.txt"), "--out", str(tmp_path / "out.txt"), "--fps", "10"]
+    result = CliRunner().invoke(track, arguments, catch_exceptions=False)
+    assert "0 people in 0 of 50 boxes" in result.output
+    assert "Are the frames numbered 1, 2, 3" in result.stderr

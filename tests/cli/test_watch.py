@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from adln.cli.main import adln
@@ -392,6 +392,21 @@ def test_doctor_takes_a_plain_recording(config: Path) -> None:
     arguments += ["--boxes", str(folder / "yard.jsonl")]
     result = CliRunner().invoke(adln, arguments, catch_exceptions=False)
     assert "1 tracks with usable crops" in result.stdout
+
+
+def test_doctor_examines_what_its_options_name_instead_of_the_settings(
+    config: Path, make_model: MakeModel
+) -> None:
+    one = make_model("other.onnx", depths=(1,))
+    (config.parent / "none.jsonl").touch()
+
+    def doctor(*options: object) -> Result:
+        return CliRunner().invoke(adln, ["doctor", str(config), *map(str, options)])
+
+    assert "Res2" in doctor().stdout
+    assert "Res2" not in doctor("--network", one).stdout
+    assert "0 tracks with usable crops" in doctor("--boxes", config.parent / "none.jsonl").stdout
+    assert doctor("--camera", "door").exit_code == 2
 
 
 def test_doctor_says_of_one_picture_that_it_tells_no_speed(config: Path) -> None:

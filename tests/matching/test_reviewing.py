@@ -62,6 +62,7 @@ def test_a_template_of_somebody_else_is_listed_and_can_be_set_aside(
     assert all(one.other_score > one.score for one in review.strange)
     assert review.merges == ()
     assert set_aside(gallery, review.strange) == 2
+    assert set_aside(gallery, ()) == 0
     assert gallery.count(Filter(persons=frozenset({NO_PERSON}))) == 2
     assert review_gallery(gallery, threshold=0.8).strange == ()
 

@@ -405,6 +405,25 @@ def test_a_broker_that_starts_later_is_found(broker: Any, make_setup: Callable[.
     listener.close()
 
 
+def test_a_broker_that_cannot_be_reached_is_told_once_and_again_after_it_was_there(
+    broker: Any, make_setup: Callable[..., Setup], caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> int:
+        return caplog.text.count(f"Home Assistant's broker 127.0.0.1:{broker.port} cannot be")
+
+    broker.kill()
+    make_setup()
+    wait_until(lambda: told() == 1)
+    time.sleep(1.5)
+    assert told() == 1
+    broker.start()
+    listener = Home(broker.port)
+    wait_until(lambda: listener.state("door") == "nobody")
+    listener.close()
+    broker.kill()
+    wait_until(lambda: told() == 2)
+
+
 def test_the_sensors_are_unavailable_after_the_end_and_say_nobody(
     broker: Any, home: Home, make_setup: Callable[..., Setup]
 ) -> None:

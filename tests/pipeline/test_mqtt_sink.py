@@ -145,5 +145,7 @@ def test_a_server_that_never_speaks_is_given_up(make_stored: MakeStored) -> None
 def test_arguments_are_checked(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="topic"):
         MqttSink(Broker("localhost"), topic="a/#")
+    with pytest.raises(DeliveryError, match="name or an address"):
+        Broker("homeassistant..local")
     with pytest.raises(DeliveryError, match="certificates"):
         MqttSink(Broker("localhost", tls=True, ca_file=tmp_path / "none.pem"))

@@ -124,3 +124,16 @@ def test_a_file_of_settings_is_named_alone(tmp_path: Path) -> None:
         settings_of(["watch.toml", "0"])
     with pytest.raises(SettingsError, match="write start into the settings"):
         settings_of(["watch.toml"], start="2026-11-22T14:30")
+
+
+def test_a_network_named_beside_a_settings_file_is_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "clip.mp4").touch()
+    file = tmp_path / "settings" / "watch.toml"
+    file.write_text(to_toml(plain(["clip.mp4"])))
+    (tmp_path / "mine.onnx").touch()
+    monkeypatch.chdir(tmp_path)
+    for name, meant in (("mine.onnx", str(tmp_path / "mine.onnx")), ("res1", "res1")):
+        assert settings_of([str(file)], network=name)[0].network.files == (meant,)

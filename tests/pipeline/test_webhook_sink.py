@@ -3,6 +3,7 @@ import hmac
 import http.server
 import json
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -143,6 +144,24 @@ def test_a_receiver_that_is_not_there_is_reported(make_stored: Make) -> None:
     gone.close()
     with pytest.raises(UndeliveredError, match="refused"):
         WebhookSink(gone.url).deliver([make_stored(1)])
+
+
+def test_a_receiver_that_speaks_no_http_is_quoted_briefly(make_stored: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"\xff" * 5000)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        sink = WebhookSink(f"http://127.0.0.1:{other.getsockname()[1]}/")
+        with pytest.raises(UndeliveredError, match="BadStatusLine") as raised:
+            sink.deliver([make_stored(1)])
+        thread.join()
+    assert len(str(raised.value)) < 300
 
 
 def test_the_one_at_fault_is_found_in_a_batch(server: Server, make_stored: Make) -> None:

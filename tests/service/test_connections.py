@@ -117,6 +117,36 @@ def test_where_all_are_being_answered_the_next_is_told_to_come_back(
         assert f"content-length: {len(body)}\r\n".encode() in head
 
 
+@pytest.mark.parametrize(
+    ("head", "pause_s", "answer"),
+    [
+        (b"POST /nowhere", 0.0, b"HTTP/1.1 400 "),
+        (b"POST /nowhere", 0.2, b"HTTP/1.1 404 "),
+        (b"GET /api/v1/events", 0.2, b"HTTP/1.1 200 "),
+    ],
+    ids=["before the answer", "after the answer", "during the answer"],
+)
+def test_a_body_that_is_no_http_ends_the_connection_and_fails_nowhere(
+    served: Served, caplog: pytest.LogCaptureFixture, head: bytes, pause_s: float, answer: bytes
+) -> None:
+    own = served.address.removeprefix("http://").encode()
+    begin = head + b" HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % own
+    with connect(served) as broken:
+        if pause_s > 0:
+            broken.sendall(begin)
+            time.sleep(pause_s)
+            begin = b""
+        broken.sendall(begin + b"no size of a chunk\r\n")
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while part := broken.recv(65536):
+                received += part
+        assert received.startswith(answer)
+        assert received.count(b"HTTP/1.1 ") == 1
+    assert httpx.get(f"{served.address}/api/v1/session").status_code == 200
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_one_client_is_an_address_or_a_network() -> None:
     assert network_of("203.0.113.9") == network_of("::ffff:203.0.113.9") == "203.0.113.9"
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") == "2001:db8::/64"

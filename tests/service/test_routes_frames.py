@@ -25,6 +25,25 @@ def test_people_in_a_picture_are_told_with_its_size(served: Served) -> None:
     assert served.gallery.count() == 14
 
 
+def test_wherever_a_picture_is_sent_it_may_be_larger_than_json(
+    make_served: Callable[..., Served],
+) -> None:
+    served = make_served(max_json_bytes=20_000, max_picture_bytes=80_000)
+    described = served.client.get("/api/v1/openapi.json").json()["paths"]
+    routes = [
+        path
+        for path, methods in described.items()
+        if "image/jpeg" in methods.get("post", {}).get("requestBody", {}).get("content", {})
+    ]
+    assert {"/api/v1/frames/people", "/api/v1/search/picture"} < set(routes)
+    for path in routes:
+        address = path.format(person_id=1)
+        for size, is_too_large in ((40_000, False), (90_000, True)):
+            content = person_picture(0) + bytes(size)
+            answer = served.client.post(address, content=content, headers=PICTURE)
+            assert (answer.status_code == 413) is is_too_large, (path, answer.text)
+
+
 def test_without_a_detector_it_is_said_that_nobody_was_looked_for(
     make_served: Callable[..., Served],
 ) -> None:

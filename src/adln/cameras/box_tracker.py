@@ -20,6 +20,7 @@ from adln.errors import CameraError, ImageError
 
 # Longest time without people that is tracked; no track survives it.
 _LONGEST_EMPTY_S = 300.0
+_LATEST_S = 1e11
 NO_TRACK = -1
 """Number of a box without a track."""
 
@@ -103,7 +104,7 @@ class BoxTracker:
             frame: (H, W, 3) uint8, with the colours in the order that the appearance expects: RGB
                 for the networks of this project, where OpenCV gives BGR.
             embeddings: (N, D), if you have them already.
-            time_s: of the frame, later than the frame before.
+            time_s: of the frame, later than the frame before; below 1e11.
 
         Returns:
             (N,) the track number of each box, from 1; -1 for boxes without a track, or not seen
@@ -137,8 +138,12 @@ class BoxTracker:
             embeddings = self._embeddings(embeddings, len(boxes))
         time = self.next_s if time_s is None else time_s
         now_s = as_array(time, np.float64, what="time_s", raises=CameraError)
-        if now_s.ndim or not np.isfinite(now_s):
-            raise CameraError(f"time_s is a number of seconds, got {time_s!r}.")
+        # No camera's clock says a later second; milliseconds since 1970 are above it.
+        if now_s.ndim or not abs(now_s) < _LATEST_S:
+            raise CameraError(
+                f"time_s is a number of seconds below {_LATEST_S:.0e}, got {time_s!r}; a time in "
+                "milliseconds or nanoseconds has to be divided."
+            )
         update = self._tracker.update(found, float(now_s), frame, embeddings)
         if embeddings is not None and len(embeddings):
             self._length = embeddings.shape[1]

@@ -118,8 +118,10 @@ def _numbers(line: str, where: str) -> list[float]:
         raise CameraError(
             f"{where}: expected {_LEAST_FIELDS} to {_MOST_FIELDS} numbers, got {len(values)}."
         )
-    if not all(math.isfinite(value) for value in values[:7]):
-        raise CameraError(f"{where}: all numbers must be finite, got {line.strip()[:60]!r}.")
+    if not all(map(math.isfinite, values[:7])) or max(map(abs, values[2:7])) >= _MOST:
+        raise CameraError(
+            f"{where}: all numbers must be finite and below 2^53, got {line.strip()[:60]!r}."
+        )
     frame, track_id, _, _, width, height = values[:6]
     if not 1 <= frame < _MOST or frame != int(frame):
         raise CameraError(f"{where}: frames are whole numbers from 1, got {frame:g}.")

@@ -1,5 +1,6 @@
 """`adln doctor`: does re-identification help on your own recording?"""
 
+import json
 import logging
 import tempfile
 from dataclasses import replace
@@ -11,42 +12,49 @@ from numpy.typing import NDArray
 
 from adln.atomic import suffix_of
 from adln.cameras.detector import Detector
-from adln.cli import options
 from adln.cli.progress import counting_frames
 from adln.cli.watch import run_watch
 from adln.pipeline import watch_settings
 from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
+from adln.pipeline.plain_watch import settings_of
 
 _CLEAR, _SOME = 0.98, 0.90
 
 
 @click.command()
 @click.argument("recording", type=click.Path(exists=True, path_type=Path))
-@options.shown("--network", default="res2", help="Exported network to examine.")
+@click.option("--network", default="", show_default="res2", help="Exported network to examine.")
 @click.option("--detector", default="", help="YOLOX in ONNX; default: the downloaded one.")
 @click.option("--boxes", default="", help="JSONL of boxes instead of a detector.")
-@options.shown("--camera", default="recording", help="Its name in the boxes.")
+@click.option("--camera", default="", show_default="recording", help="Its name in the boxes.")
 def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
     """Check if people can be told apart in RECORDING.
 
-    It is a video, a folder of pictures, or the settings (TOML) of a watch.
+    It is a video, a folder of pictures, or the settings (TOML) of a watch; options then override
+    these.
 
     Says whether scores within a track differ clearly from those of two people seen together,
     which thresholds follow, how identities change with them, and where the time goes. It needs no
     names and stores nothing.
     """
     if suffix_of(recording) == ".toml":
-        settings = watch_settings.read_watch_settings(recording)
-        folder = recording.resolve().parent
+        if camera:
+            raise click.UsageError("--camera is for a recording; the settings name their cameras.")
+        settings, folder = settings_of(
+            [str(recording)],
+            [f"detector.boxes={json.dumps(str(Path(boxes).absolute()))}"] if boxes else [],
+            detector=Path(detector) if detector else None,
+            network=network,
+        )
     else:
         folder = Path.cwd()
         source = watch_settings.CameraSettings(
-            name=camera, number=1, source=str(recording.absolute())
+            name=camera or "recording", number=1, source=str(recording.absolute())
         )
         settings = watch_settings.WatchSettings(
             cameras=(source,),
             detector=watch_settings.DetectorSettings(model=detector, boxes=boxes),
-            network=watch_settings.WatchNetworkSettings(files=(network,)),
+            network=watch_settings.WatchNetworkSettings(files=(network or "res2",)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(

@@ -116,7 +116,7 @@ def enrol(
     people = people_of(sources, name=name, nobody=nobody, each_folder=each_folder)
     when_s = time.time() if seen is None else as_time_seen(moment(seen), "--time")
     look = Network(network, depth=depth)
-    stored = 0
+    stored = here = 0
     left_out: list[str] = []
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
         enrolment = Enrolment(
@@ -134,21 +134,20 @@ def enrol(
         tell_left_out(left_out)
         for one, result in zip(people, done, strict=True):
             stored += result.stored
-            who = (
-                "unassigned"
-                if one.is_nobody or not result.stored
-                else called(result.person_id, one.name)
-            )
+            here += result.here
+            who = called(result.person_id, one.name) if result.person_id else "unassigned"
             click.echo(
                 f"{folder}: {result.stored:,} of {len(one.paths):,} pictures stored, {who}, "
                 f"{look.key.depth_name}"
             )
+            if result.here:
+                click.secho(f"{result.here:,} are in the gallery already.", fg="yellow")
             if result.refused:
                 warn(
                     f"{result.refused:,} look like somebody who asked not to be enrolled again.",
                     err=False,
                 )
-    if not stored:
+    if not stored + here:
         tell("error", "nothing was stored, and nobody enrolled.", colour="red")
         sys.exit(1)
 

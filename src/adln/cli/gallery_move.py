@@ -1,22 +1,25 @@
 """`adln gallery move` and `renew`: to another place, or embedded by another network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from adln.atomic import atomic_write, require_writable
+from adln.atomic import atomic_folder, atomic_write, require_writable
 from adln.cli import options
-from adln.cli.gallery_words import few, gallery, open_place
+from adln.cli.gallery_words import few, gallery, is_server, open_place
 from adln.cli.progress import counting, tell
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 from adln.embeddings import chosen_depth
 from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
 from adln.gallery.moving import move_gallery, renew_gallery
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.roster import copy_cameras
 
 
 @gallery.command()
@@ -33,8 +36,7 @@ def move(source: str, target: str, ids: Path | None, quiet: bool) -> None:
     if ids is not None:
         require_writable(ids, raises=GalleryError)
     with (
-        open_place(source) as old,
-        open_place(target, create=True) as new,
+        open_to_copy(source, target) as (old, new),
         counting(old.count(), "moving", quiet=quiet) as on_progress,
     ):
         moved = move_gallery(old, new, on_progress=on_progress)
@@ -74,8 +76,7 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     manifest = embedder.manifest
     model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
     with (
-        open_place(source) as old,
-        open_place(target, create=True) as new,
+        open_to_copy(source, target) as (old, new),
         counting(old.count(), "embedding", quiet=quiet) as on_progress,
     ):
         renewal = renew_gallery(
@@ -111,3 +112,31 @@ def _embed(embedder: OnnxEmbedder, depth: int, pictures: Sequence[bytes]) -> lis
     for at, embedding in zip(answer.indices.tolist(), answer.embeddings[depth], strict=True):
         found[at] = embedding
     return found
+
+
+@contextmanager
+def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
+    """Open a gallery, and an empty one to copy it to.
+
+    A folder that is new has its name only after the copy: one that fails or is interrupted leaves
+    nothing behind. From folder to folder, the cameras keep their names and numbers.
+
+    Args:
+        source: see `open_place`.
+        target: see `open_place`; made if there is none.
+
+    Raises:
+        GalleryError: see `open_place`; or the folder cannot be written.
+    """
+    folder = Path(target)
+    with open_place(source) as old:
+        if is_server(target) or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            with open_place(target, create=True) as new:
+                yield old, new
+            return
+        with atomic_folder(folder, raises=GalleryError) as partial:
+            partial.rmdir()  # the gallery makes its own, for its owner only
+            with open_place(str(partial), create=True) as new:
+                yield old, new
+            if not is_server(source):
+                copy_cameras(Path(source), partial)

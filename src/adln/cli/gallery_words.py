@@ -37,7 +37,7 @@ def open_place(place: str, *, create: bool = False) -> Gallery:
     Raises:
         GalleryError: see `SqliteGallery` and `MilvusGallery`; or the address has no name.
     """
-    if not re.match(r"https?://", place):
+    if not is_server(place):
         return SqliteGallery(Path(place), create=create)
     found = re.fullmatch(r"(https?://[^/]+)/([^/]+)/?", place)
     if found is None:
@@ -45,6 +45,11 @@ def open_place(place: str, *, create: bool = False) -> Gallery:
             f"{place}: expected an address and a gallery's name, as in http://localhost:19530/shop."
         )
     return MilvusGallery(found[1], found[2])
+
+
+def is_server(place: str) -> bool:
+    """Whether a gallery's place is an address, not a folder."""
+    return re.match(r"https?://", place) is not None
 
 
 def actor() -> str:

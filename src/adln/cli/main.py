@@ -5,7 +5,10 @@ no torch.
 """
 
 import importlib
+import signal
 import sys
+from types import FrameType
+from typing import Any
 
 import click
 
@@ -88,6 +91,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a signal is no failure, and has the exit status that shells give it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands first, without importing them, by what people want to do."""
         widest = max(map(len, COMMANDS))
@@ -111,6 +122,10 @@ def adln() -> None:
 
 def main() -> None:
     """Run the command; an expected error becomes one line and exit status 1."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Ended like Ctrl-C, so that temporary files are removed; `nohup` stays in force.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         adln()
     except AdlnError as error:
@@ -125,6 +140,10 @@ def main() -> None:
             raise
         # Without a name it is where the output goes: a disk that is full, a terminal that is gone.
         _fail(f"{error.filename or 'output or input'}: {error.strerror or error}.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
 
 
 def _package(error: ImportError) -> str:

@@ -7,9 +7,11 @@ import click
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.box_tracker import BoxTracker, follow_mot, numbered_frames
 from adln.cameras.mot_files import read_mot, write_mot
+from adln.cameras.tracker import TrackerSettings
 from adln.cameras.watching import open_source
 from adln.cli import options
 from adln.cli.gallery_words import many
+from adln.cli.progress import tell
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import TRACKING, find_network
 
@@ -61,3 +63,10 @@ def track(
         f"{out}: {many(people, 'person', 'people')} in {len(followed)} of {len(found)} boxes; "
         f"{many(tracker.embeddings_made, 'box', 'boxes')} embedded"
     )
+    if len(found) and not len(followed):
+        least = TrackerSettings().start
+        tell(
+            "note",
+            f"nobody was followed: it takes boxes of confidence {least:g} to 1 that overlap in "
+            "successive frames. Are the frames numbered 1, 2, 3, ... as --fps says?",
+        )

@@ -9,7 +9,7 @@ from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
 from adln.errors import DatasetError, GalleryError, ImageError, SettingsError
-from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.records import Filter, ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.framing import why_not_a_crop
 
@@ -42,11 +42,14 @@ class Enrolled:
         person_id: number of the person; 0 if nothing was stored or they are unassigned.
         stored: number of pictures stored.
         refused: number of pictures refused because they resemble a forgotten person.
+        here: number of pictures left out because the person has the same one of this camera, as
+            after an interrupted enrolment.
     """
 
     person_id: int
     stored: int
     refused: int
+    here: int
 
 
 def people_of(
@@ -109,12 +112,16 @@ class Enrolment:
     def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store the usable pictures; a new person is created only if there is one."""
         person_id = None if pictures.is_nobody else person_called(self.opened, pictures.name)
-        stored = refused = 0
+        own = self._embeddings_of(person_id)
+        stored = refused = here = 0
         for start in range(0, len(pictures.paths), _BATCH):
             part = self._crops_of(pictures.paths[start : start + _BATCH], on_progress)
             result = self.embedder.embed_pictures(part, on_progress=on_progress)
             for picture in result.unusable:
                 self.on_left_out(picture.reason)
+            found = zip(result.indices, result.embeddings[self.key.depth], strict=True)
+            new = [(index, one) for index, one in found if one.tobytes() not in own]
+            here += len(result.indices) - len(new)
             ids = self.opened.add(
                 [
                     Sighting(
@@ -125,9 +132,7 @@ class Enrolment:
                         person_id=person_id,
                         thumbnail=_thumbnail(part[index]) if self.thumbnails else None,
                     )
-                    for index, embedding in zip(
-                        result.indices, result.embeddings[self.key.depth], strict=True
-                    )
+                    for index, embedding in new
                 ]
             )
             there = [sighting_id for sighting_id in ids if sighting_id is not None]
@@ -135,7 +140,19 @@ class Enrolment:
             refused += len(ids) - len(there)
             if person_id is None and there and not pictures.is_nobody:
                 person_id = make_person(self.opened, there, pictures.name)
-        return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
+        return Enrolled(person_id=person_id or 0, stored=stored, refused=refused, here=here)
+
+    def _embeddings_of(self, person_id: int | None) -> set[bytes]:
+        """What a person has of this network and camera."""
+        if person_id is None:
+            return set()
+        where = Filter(persons=frozenset({person_id}), cameras=frozenset({self.camera_id}))
+        return {
+            record.embedding.tobytes()
+            for batch in self.opened.iterate(where)
+            for record in batch
+            if record.model == self.key
+        }
 
     def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
         """The pictures that may be crops of one person; unreadable ones are reported later."""

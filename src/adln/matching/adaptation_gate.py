@@ -279,7 +279,7 @@ def _compare(
     elif gain_most < 0:
         problem = "fewer true pairs recognised"
     elif log_least <= 0 and not takes_bias:
-        problem = "no significant gain"
+        problem = "no significant gain in the rank of true pairs among false ones"
     elif candidate.rescales and gain_least <= 0:
         problem = "no significant gain in true pairs recognised"
     return Comparison(

@@ -129,7 +129,8 @@ def set_aside(gallery: Gallery, strange: Iterable[StrangeTemplate]) -> int:
     Raises:
         GalleryError: One of them no longer exists.
     """
-    return gallery.assign([one.sighting_id for one in strange], None)
+    ids = [one.sighting_id for one in strange]
+    return gallery.assign(ids, None) if ids else 0
 
 
 def _merges(

@@ -1,6 +1,8 @@
 """An MQTT broker: its address and credentials."""
 
+import logging
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,8 @@ from adln.pipeline.connections import trusting
 
 TIMEOUT_S = 10.0
 
+_log = logging.getLogger(__name__)
+
 
 class Broker:
     """Makes clients for one broker.
@@ -20,7 +24,8 @@ class Broker:
     waited for `timeout_s` at most.
 
     Raises:
-        DeliveryError: paho-mqtt is not installed, or the certificate file cannot be used.
+        DeliveryError: paho-mqtt is not installed, the host is no name, or the certificate file
+            cannot be used.
     """
 
     def __init__(
@@ -41,6 +46,12 @@ class Broker:
             raise DeliveryError(
                 f"MQTT needs paho-mqtt, which is not installed; {how_to_install('watch')}."
             ) from error
+        try:
+            host.encode("idna")
+        except UnicodeError as error:
+            raise DeliveryError(
+                f"An MQTT broker's host is a name or an address, got {host!r}."
+            ) from error
         self._tls = trusting(ca_file) if tls else None
         self._make_client = partial(Client, CallbackAPIVersion.VERSION2, clean_session=True)
         self._login = (username, password)
@@ -54,6 +65,54 @@ class Broker:
         if self._tls is not None:
             client.tls_set_context(self._tls)
         client.connect_timeout = self.timeout_s
+        return client
+
+    def new_lasting_client(
+        self,
+        client_id: str,
+        *,
+        whose: str,
+        on_connect: Callable[[Any], None],
+        on_disconnect: Callable[[], None] = lambda: None,
+    ) -> Any:
+        """A paho client that is not connected yet, and reconnects until it is in.
+
+        That the broker cannot be reached, or refuses the login, is logged once.
+
+        Args:
+            client_id: The client's id at the broker; "" lets the broker choose.
+            whose: Broker it is, for the log, such as "Frigate's".
+            on_connect: Called with the client when the broker has let it in, on paho's thread.
+            on_disconnect: Called when a connection ended, on paho's thread.
+        """
+        client = self.new_client(client_id, reconnect=True)
+        is_in = is_told = False
+
+        def tell(why: str) -> None:
+            nonlocal is_told
+            if not is_told:
+                place = f"{self.host}:{self.port}"
+                _log.warning("%s broker %s %s; it is tried again", whose, place, why)
+            is_told = True
+
+        def connected(_client: Any, _data: Any, _flags: Any, reason: Any, _: Any) -> None:
+            nonlocal is_in, is_told
+            if reason.is_failure:
+                tell(f"refuses the connection: {reason}")
+                return
+            is_in, is_told = True, False
+            on_connect(client)
+
+        def disconnected(*_: Any) -> None:
+            nonlocal is_in
+            if not is_in:
+                tell("does not answer")
+            is_in = False
+            on_disconnect()
+
+        client.on_connect = connected
+        client.on_connect_fail = lambda *_: tell("cannot be reached")
+        client.on_disconnect = disconnected
         return client
 
 

@@ -11,6 +11,9 @@ from urllib.parse import SplitResult
 from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError
 
+# Of a reason for the log, in characters.
+_LONGEST = 200
+
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
     """A TLS context that verifies certificates, by this file (PEM) in place of the system's.
@@ -56,7 +59,9 @@ class HttpClient:
             with error:
                 return error.code, f"answered {error.code} {error.reason}", b""
         except (OSError, ValueError, HTTPException) as error:
-            return 0, f"cannot be reached: {getattr(error, 'reason', None) or error!r}", b""
+            # A receiver that does not speak HTTP is quoted, which may be long.
+            reason = getattr(error, "reason", None) or repr(error)
+            return 0, f"cannot be reached: {reason}"[:_LONGEST], b""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

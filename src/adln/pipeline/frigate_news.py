@@ -3,7 +3,6 @@
 Source: https://docs.frigate.video/integrations/mqtt, topic ``frigate/events``.
 """
 
-import logging
 import threading
 from typing import Any
 
@@ -13,8 +12,6 @@ from adln.strict import parse_json
 # Frigate writes the snapshot shortly after it reports the end of the event.
 _SETTLES_S = 1.0
 
-_log = logging.getLogger(__name__)
-
 
 class FrigateNews:
     """Waits for the next poll of Frigate, or for the end of an event, until `stop` is set."""
@@ -23,22 +20,14 @@ class FrigateNews:
         self._stop = stop
         self._news = threading.Event()
         self._client: Any = None
-        self._is_refused = False
 
     def listen(self, broker: Broker, prefix: str) -> None:
         """Subscribe at a broker; while it is down, regular polling continues."""
         topic = f"{require_topic(prefix)}/events"
-        client = self._client = broker.new_client("", reconnect=True)
+        client = self._client = broker.new_lasting_client(
+            "", whose="Frigate's", on_connect=lambda asked: asked.subscribe(topic, qos=1)
+        )
         client.reconnect_delay_set(1, 60)
-
-        def on_connect(asked: Any, _data: Any, _flags: Any, reason: Any, _: Any) -> None:
-            if not reason.is_failure:
-                asked.subscribe(topic, qos=1)
-            elif not self._is_refused:
-                _log.warning("Frigate's broker refuses the connection: %s", reason)
-            self._is_refused = reason.is_failure
-
-        client.on_connect = on_connect
         client.on_message = lambda _client, _data, message: self._hear(message.payload)
         client.connect_async(broker.host, broker.port, keepalive=30)
         client.loop_start()

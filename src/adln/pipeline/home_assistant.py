@@ -73,14 +73,16 @@ class HomeAssistant:
         self._stop = threading.Event()
         self._gone = threading.Event()
         self._is_connected = False
-        self._is_refused = False
         self._sent: dict[str, str] = {}
         self._found: set[str] = set()
-        self._client = broker.new_client(client_id, reconnect=True)
+        self._client = broker.new_lasting_client(
+            client_id,
+            whose="Home Assistant's",
+            on_connect=self._on_connect,
+            on_disconnect=self._on_disconnect,
+        )
         self._client.will_set(f"{self._base}/available", _OFFLINE, qos=1, retain=True)
         self._client.reconnect_delay_set(1, 30)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         # A broker that is down at the start is retried, like one that goes down later.
         self._client.connect_async(broker.host, broker.port, keepalive=_KEEPALIVE_S)
@@ -228,13 +230,7 @@ class HomeAssistant:
 
     # paho calls these on its own thread.
 
-    def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _: Any) -> None:
-        if reason.is_failure:
-            if not self._is_refused:
-                _log.warning("Home Assistant's broker refuses the connection: %s", reason)
-            self._is_refused = True
-            return
-        self._is_refused = False
+    def _on_connect(self, client: Any) -> None:
         ours = [f"{self._base}/#", *(f"{home}/+/config" for home in self._homes)]
         client.subscribe([(topic, 1) for topic in (f"{self._prefix}/status", *ours)])
         self._start_again()
@@ -246,7 +242,7 @@ class HomeAssistant:
             self._is_connected = True
         self._news.set()
 
-    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, _reason: Any, _: Any) -> None:
+    def _on_disconnect(self) -> None:
         with self._lock:
             if self._is_connected and not self._stop.is_set():
                 _log.warning("the connection to Home Assistant's broker was lost")

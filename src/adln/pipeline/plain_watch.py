@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from adln.atomic import is_there
 from adln.cameras.captures import is_live, is_stream
 from adln.cameras.names import is_camera_name, tidy_name
 from adln.cameras.redaction import public_name
@@ -64,6 +65,8 @@ def settings_of(
     if start:
         raise SettingsError("a start applies to recordings; write start into the settings file.")
     more = [("gallery", gallery), ("detector.model", detector)]
+    if is_there(Path(network)):
+        network = str(Path(network).absolute())  # relative to here, not to the settings
     overrides = (
         *(f"{key}={json.dumps(str(value.absolute()))}" for key, value in more if value),
         *([f"network.files={json.dumps([network])}"] if network else []),

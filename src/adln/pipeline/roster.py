@@ -81,6 +81,21 @@ def rename_camera(folder: Path, number: int, name: str) -> None:
         _write(folder, others | {name: number}, runs)
 
 
+def copy_cameras(source: Path, target: Path) -> None:
+    """Give a copy of a gallery the camera numbers and the count of runs of the original.
+
+    Args:
+        source: folder of the original.
+        target: folder of the copy; it must exist.
+
+    Raises:
+        SettingsError: the file is damaged, or the copy cannot be written.
+    """
+    known, runs = _read(source / FILE_NAME)
+    if known:
+        _write(target / FILE_NAME, known, runs)
+
+
 def read_cameras(folder: Path) -> dict[str, int]:
     """Name -> number of all cameras that were ever watched with a gallery.
 

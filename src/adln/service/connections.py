@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _NO_ROOM = (
@@ -104,6 +105,17 @@ class _Guarded(H11Protocol):
         super().on_response_complete()
         if not self.is_busy:
             self._expect_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, once; whoever reads its body is told that no more comes."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            # An answer was sent, in part or whole.
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adln.service.problems import refusal, too_large
 
-PICTURE_PATH_END = "/picture"
-"""Paths with this ending take a picture; all others take JSON."""
+PICTURE_PATH_ENDS = ("/picture", "/frames/people")
+"""Paths with these endings take a picture; all others take JSON."""
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -133,11 +133,8 @@ class Guard:
             if refused is not None:
                 await refused(scope, receive, send_guarded)
                 return
-            limit = (
-                self._picture_bytes
-                if scope["path"].endswith(PICTURE_PATH_END)
-                else self._json_bytes
-            )
+            takes_picture = scope["path"].endswith(PICTURE_PATH_ENDS)
+            limit = self._picture_bytes if takes_picture else self._json_bytes
             if _stated_length(headers) > limit:
                 await refusal(413, too_large(limit))(scope, receive, send_guarded)
                 return
