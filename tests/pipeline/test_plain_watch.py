@@ -129,11 +129,11 @@ def test_a_file_of_settings_is_named_alone(tmp_path: Path) -> None:
 def test_a_network_named_beside_a_settings_file_is_looked_for_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "settings").mkdir()
     (tmp_path / "clip.mp4").touch()
     file = tmp_path / "settings" / "watch.toml"
     file.write_text(to_toml(plain(["clip.mp4"])))
     (tmp_path / "mine.onnx").touch()
-    monkeypatch.chdir(tmp_path)
     for name, meant in (("mine.onnx", str(tmp_path / "mine.onnx")), ("res1", "res1")):
         assert settings_of([str(file)], network=name)[0].network.files == (meant,)
