@@ -1,7 +1,7 @@
 """Resolves the sightings, people and networks of a request; refuses those that do not exist."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query
 from starlette.exceptions import HTTPException
@@ -17,13 +17,13 @@ NOBODY = frozenset({NO_PERSON})
 
 
 def as_filter(given: FilterIn) -> Filter:
-    """A client's filter as the gallery's."""
-    return _filter(**vars(given))
+    """A client's filter as the gallery's.
 
-
-def _filter(**conditions: Any) -> Filter:
+    Raises:
+        HTTPException: 422: it is of no use to the gallery.
+    """
     try:
-        return Filter(**conditions)
+        return Filter(**vars(given))
     except GalleryError as error:
         raise HTTPException(422, str(error)) from error
 
@@ -34,12 +34,7 @@ async def _asked_for(
     from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
 ) -> Filter:
-    return _filter(
-        cameras=None if camera is None else frozenset(camera),
-        persons=None if person is None else frozenset(person),
-        from_s=from_s,
-        until_s=until_s,
-    )
+    return as_filter(FilterIn(cameras=camera, persons=person, from_s=from_s, until_s=until_s))
 
 
 AskedFor = Annotated[Filter, Depends(_asked_for)]
@@ -65,12 +60,10 @@ def require_person(parts: Parts, person_id: int, *, fresh: bool = False) -> Pers
     Raises:
         HTTPException: 404 if there is no such person.
     """
-    if fresh:
+    # A camera may have enrolled them a moment ago.
+    if fresh or person_id not in parts.people.by_id():
         parts.people.changed()
     person = parts.people.by_id().get(person_id)
-    if person is None and not fresh:
-        # A camera may have enrolled them a moment ago.
-        return require_person(parts, person_id, fresh=True)
     if person is None:
         raise HTTPException(404, f"There is no person {person_id}.")
     return person

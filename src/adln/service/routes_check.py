@@ -59,11 +59,9 @@ def check_routes(parts: Parts) -> APIRouter:
         checked = None
         if network is not None:
             checked = NetworkCheck(
+                **vars(network),
                 name=parts.settings.network,
                 depth=network.model.depth,
-                precision=network.precision,
-                is_proved=network.is_proved,
-                verdict=network.verdict,
                 is_calibrated=parts.scale is not None,
             )
         adaptations = _adaptations(parts)
@@ -80,12 +78,9 @@ def _adaptations(parts: Parts) -> list[AdaptationCheck]:
     gallery = parts.gallery
     if not isinstance(gallery, SqliteGallery):
         return []
-    adaptations = gallery.adaptations
-    if not adaptations:
-        return []
     logged = {entry.details.get("id"): entry for entry in gallery.audit_entries(action="adapt")}
     found = []
-    for one in adaptations:
+    for one in gallery.adaptations:
         entry = logged.get(one.id)
         recognised = None if entry is None else entry.details.get("recognised")
         found.append(

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
 from adln.gallery.records import ModelKey, checked_embeddings
@@ -47,38 +46,23 @@ class Pictures:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def take(self, request: Request) -> tuple[bytes, Any]:
-        """The picture of a request and its embedding; see `examine`.
+    async def examine(self, request: Request, network: Network) -> tuple[bytes, Any, str | None]:
+        """The content of the picture of a request, and its embedding: (D,) float32 of unit length.
 
-        Returns:
-            The file's content; (D,) float32 of unit length.
-        """
-        data, embedding, _ = await self.examine(request)
-        return data, embedding
-
-    async def examine(
-        self, request: Request, *, network: Network | None = None
-    ) -> tuple[bytes, Any, str | None]:
-        """The picture of a request, its embedding, and whether it may be a crop of one person.
-
-        A picture waits for its turn only once it has arrived completely.
-
-        Args:
-            request: a request with a picture.
-            network: embeds it; by default the service's.
-
-        Returns:
-            The file's content; (D,) float32 of unit length; why it is not a crop of one person, or
-            None if it may be one.
+        Also why it is not a crop of one person; None if it may be one. A picture waits for its turn
+        only once it has arrived completely.
 
         Raises:
-            HTTPException: wrong content type, too large or too slow; or the service has no network.
+            HTTPException: wrong content type, too large or too slow.
             ImageError: the picture cannot be used.
         """
-        network = network or self.network()
+
+        def embed(data: bytes) -> tuple[Any, str | None]:
+            size = check_picture(data, max_pixels=self._parts.settings.max_picture_pixels)
+            return network.embed(data), why_not_a_crop(*size)
+
         async with self.received(request) as data:
-            embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
-        return data, embedding, no_crop
+            return data, *await to_thread.run_sync(embed, data)
 
     @asynccontextmanager
     async def received(self, request: Request) -> AsyncIterator[bytes]:
@@ -113,10 +97,6 @@ class Pictures:
             raise HTTPException(503, "This service has no network; push embeddings instead.")
         return self._parts.network
 
-    def _embed(self, network: Network, data: bytes) -> tuple[Any, str | None]:
-        size = check_picture(data, max_pixels=self._parts.settings.max_picture_pixels)
-        return network.embed(data), why_not_a_crop(*size)
-
 
 def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """Embed a picture; search by picture, by sighting, or by embedding."""
@@ -125,9 +105,10 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     @router.post("/embed/picture", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def embed_picture(request: Request, caller: Viewer) -> EmbeddedPicture:
         """Embed a picture of one person. Nothing is stored."""
-        _, embedding = await pictures.take(request)
+        network = pictures.network()
+        _, embedding, _ = await pictures.examine(request, network)
         return EmbeddedPicture(
-            model=ModelName.of(pictures.network().model), embedding=encode_embedding(embedding)
+            model=ModelName.of(network.model), embedding=encode_embedding(embedding)
         )
 
     @router.post("/search/picture", responses=documented(409, 415), openapi_extra=PICTURE_BODY)
@@ -146,10 +127,12 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         """
         network = pictures.network()
         first = network.first or network
-        data, embedding, no_crop = await pictures.examine(request, network=first)
+        data, embedding, no_crop = await pictures.examine(request, first)
         among = replace(where, not_cameras=frozenset(not_camera or ()))
 
         def work(embedding: Any, model: ModelKey) -> SearchOut:
+            if model == first.model:
+                parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
             require_model(parts, model)
             return search(
                 parts,
@@ -161,12 +144,8 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 no_crop=no_crop,
             )
 
-        def begin() -> SearchOut:
-            parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
-            return work(embedding, first.model)
-
         async with parts.turns.slot(caller_of(request)):
-            answer = await to_thread.run_sync(begin)
+            answer = await to_thread.run_sync(work, embedding, first.model)
         if first is network or no_crop is not None or answer.verdict == "matched":
             return answer
         deeper = await pictures.look_deeper(request, data)
@@ -174,7 +153,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             return await to_thread.run_sync(work, deeper, network.model)
 
     @router.post("/search", responses=documented(404, 409))
-    def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: Viewer) -> SearchOut:
+    def search_by_sighting(asked: SearchIn, caller: Viewer) -> SearchOut:
         """Find out who a stored sighting or an embedding shows."""
         if (asked.sighting_id is None) == (asked.embedding is None):
             raise HTTPException(422, "Send either sighting_id or embedding.")

@@ -9,17 +9,16 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from adln.errors import ServiceError
-from adln.service.connections import ConnectionLimits, guarded_protocol
+from adln.service.connections import guarded_protocol
 from adln.service.live import Events
 from adln.service.settings import ServeSettings
 
@@ -32,7 +31,6 @@ _WAITING = 2048
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 # Files besides connections: gallery, codes, log, and connections that are closing.
 _FILES_BESIDES = 512
-
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +57,9 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
-    """Listen on the address first, because nothing else is of use if that fails.
+    """Listen first, on a socket for each address of the host: nothing else is of use without.
 
     Clients that connect early wait until the service is ready.
-
-    Yields:
-        A socket for each address of the host.
 
     Raises:
         ServiceError: cannot listen on the address, or the certificate cannot be used.
@@ -79,17 +74,21 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
         sockets: list[socket.socket] = []
         failed: OSError | UnicodeError | None = None
         try:
-            for family, place in _places(settings):
+            found = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, place in dict.fromkeys((one[0], one[4]) for one in found):
                 # Port 0 (any): the same port for all addresses.
                 port = sockets[0].getsockname()[1] if sockets else place[1]
                 try:
-                    found = _listener(family, (place[0], port, *place[2:]))
+                    address = (place[0], port, *place[2:])
+                    one = socket.create_server(address, family=family, backlog=_WAITING)
                 except OSError as error:
                     if error.errno not in _NOT_HERE:
                         raise
                     failed = error
                 else:
-                    sockets.append(opened.enter_context(found))
+                    sockets.append(opened.enter_context(one))
         except (OSError, UnicodeError) as error:
             failed, sockets = error, []
         if not sockets:
@@ -101,44 +100,14 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def _places(settings: ServeSettings) -> list[tuple[int, Any]]:
-    """Family and address of everything that the host's name resolves to."""
-    found = socket.getaddrinfo(
-        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
-
-
 def _certificate_error(error: OSError) -> ServiceError:
     return ServiceError(f"The certificate cannot be used ({error}).")
-
-
-def _listener(family: int, place: Any) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # Otherwise it would occupy the IPv4 address, too, which has its own socket.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(place)
-        # Sockets that are bound but not listening can share an address.
-        listener.listen(_WAITING)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def run(
     app: FastAPI, settings: ServeSettings, events: Events, sockets: list[socket.socket]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then finish running requests.
-
-    Args:
-        app: from `adln.service.app.make_app`.
-        settings: as read.
-        events: the app's events.
-        sockets: from `listening`; closed at the end.
+    """Serve on the sockets of `listening` until SIGINT or SIGTERM; then finish running requests.
 
     Raises:
         ServiceError: the certificate cannot be read, or the service cannot start.
@@ -155,7 +124,7 @@ def run(
         raise _certificate_error(error) from error
     # Uvicorn re-raises the signal when it has ended; handled here, so that this program then closes
     # the gallery, which makes the next start quick.
-    before = {one: signal.signal(one, _ended_already) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         server.run(sockets=sockets)
     except SystemExit as error:
@@ -171,16 +140,11 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     Raises:
         OSError: the certificate cannot be read.
     """
-    limits = ConnectionLimits(
-        most=settings.max_connections,
-        most_of_one=settings.max_connections_of_one,
-        head_s=settings.head_s,
-    )
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=guarded_protocol(limits),
+        http=guarded_protocol(settings),
         # The app has no WebSockets, and with their library installed they would bypass the guard.
         ws="none",
         log_config=None,
@@ -206,21 +170,13 @@ def _allow_files(count: int) -> int:
     return count if soft == resource.RLIM_INFINITY else soft
 
 
-def _ended_already(number: int, frame: FrameType | None) -> None:
-    pass
-
-
 def address(settings: ServeSettings) -> str:
     """Address for a browser."""
     host = settings.host
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        shown = host
-    else:
-        # A browser cannot open the wildcard address.
-        shown = (
-            "localhost" if parsed.is_unspecified else f"[{host}]" if parsed.version == 6 else host
-        )
+    shown = f"[{host}]" if ":" in host else host
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            # A browser cannot open the wildcard address.
+            shown = "localhost"
     kind = "http" if settings.tls_certificate is None else "https"
     return f"{kind}://{shown}:{settings.port}/"
