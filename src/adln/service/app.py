@@ -26,7 +26,7 @@ from adln.service.routes_frames import frame_routes
 from adln.service.routes_news import news_routes
 from adln.service.routes_people import people_routes
 from adln.service.routes_review import review_routes
-from adln.service.routes_search import Pictures, search_routes
+from adln.service.routes_search import search_routes
 from adln.service.routes_setup import apply_silence, setup_routes
 from adln.service.routes_sightings import sighting_routes
 from adln.service.routes_status import CAMERA_PICTURE, EVENTS, live_views, status_routes
@@ -88,23 +88,24 @@ def make_app(parts: Parts) -> FastAPI:
         routes=page_routes(),
     )
     add_handlers(app)
-    pictures = Pictures(parts)
     token = HTTPBearer(auto_error=False, description="A token created by `adln serve`.")
     api = APIRouter(prefix=API, dependencies=[Security(token)])
-    for router in (
-        search_routes(parts, pictures),
-        people_routes(parts, pictures),
-        sighting_routes(parts),
-        visit_routes(parts),
-        news_routes(parts),
-        frame_routes(parts, pictures),
-        review_routes(parts),
-        status_routes(parts),
-        setup_routes(parts),
-        camera_routes(parts),
-        alert_routes(parts),
-        check_routes(parts),
+    for tag, add_routes in (
+        ("search", search_routes),
+        ("people", people_routes),
+        ("sightings", sighting_routes),
+        ("visits", visit_routes),
+        ("visits", news_routes),
+        ("search", frame_routes),
+        ("review", review_routes),
+        ("status", status_routes),
+        ("set-up", setup_routes),
+        ("set-up", camera_routes),
+        ("set-up", alert_routes),
+        ("set-up", check_routes),
     ):
+        router = APIRouter(tags=[tag], route_class=parts.route)
+        add_routes(router, parts)
         api.include_router(router)
     app.include_router(api)
     app.add_middleware(Gate, state=state, metrics=parts.metrics, settings=settings)

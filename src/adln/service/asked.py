@@ -10,6 +10,7 @@ from adln.errors import GalleryError
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, Person, StoredSighting
 from adln.gallery.spaces import admit
 from adln.service.answers import CameraId, FilterIn, PersonId, Time
+from adln.service.network import Network
 from adln.service.parts import Parts
 
 NOBODY = frozenset({NO_PERSON})
@@ -67,6 +68,17 @@ def require_person(parts: Parts, person_id: int, *, fresh: bool = False) -> Pers
     if person is None:
         raise HTTPException(404, f"There is no person {person_id}.")
     return person
+
+
+def require_network(parts: Parts) -> Network:
+    """The service's network.
+
+    Raises:
+        HTTPException: 503: it has none.
+    """
+    if parts.network is None:
+        raise HTTPException(503, "This service has no network; push embeddings instead.")
+    return parts.network
 
 
 def require_model(parts: Parts, model: ModelKey) -> None:

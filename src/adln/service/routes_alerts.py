@@ -73,9 +73,8 @@ class ChangedAlerts(Alerts):
     is_watched: bool = Field(description="If false, the change takes effect after a restart.")
 
 
-def alert_routes(parts: Parts) -> APIRouter:
+def alert_routes(router: APIRouter, parts: Parts) -> None:
     """List, add and remove alerts."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/setup/alerts", responses=documented(409))
     def list_alerts(caller: Admin) -> Alerts:
@@ -108,8 +107,6 @@ def alert_routes(parts: Parts) -> APIRouter:
             with refusing():
                 camera_file.remove_alerts(file_of(parts), lambda one: one.name == name)
             return _changed(parts)
-
-    return router
 
 
 def forget_alerts(parts: Parts, person: Person) -> None:

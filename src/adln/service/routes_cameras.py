@@ -94,9 +94,8 @@ class ChangedCamera(Out):
     is_watched: bool = Field(description="If false, the change takes effect after a restart.")
 
 
-def camera_routes(parts: Parts) -> APIRouter:
+def camera_routes(router: APIRouter, parts: Parts) -> None:
     """List, add, change, remove and try cameras."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/setup/cameras", responses=documented(409))
     def list_cameras(caller: Admin) -> SetCameras:
@@ -199,8 +198,6 @@ def camera_routes(parts: Parts) -> APIRouter:
                 raise HTTPException(409, f"{camera.name} is sending no pictures. Try again later.")
             await asyncio.sleep(_FRAME_EVERY_S)
         return Response(picture.jpeg, media_type="image/jpeg")
-
-    return router
 
 
 def file_of(parts: Parts) -> FilePath:

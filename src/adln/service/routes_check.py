@@ -48,9 +48,8 @@ class Check(Out):
     next_step: Step = Field(description="The most useful next step.")
 
 
-def check_routes(parts: Parts) -> APIRouter:
+def check_routes(router: APIRouter, parts: Parts) -> None:
     """The state of recognition."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/setup/check", responses=documented())
     def check(caller: Admin) -> Check:
@@ -70,8 +69,6 @@ def check_routes(parts: Parts) -> APIRouter:
             adaptations=adaptations,
             next_step=_next_step(checked, bool(adaptations), parts.gallery.count()),
         )
-
-    return router
 
 
 def _adaptations(parts: Parts) -> list[AdaptationCheck]:

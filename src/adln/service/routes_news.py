@@ -61,9 +61,8 @@ class News(Out):
     )
 
 
-def news_routes(parts: Parts) -> APIRouter:
+def news_routes(router: APIRouter, parts: Parts) -> None:
     """What is new."""
-    router = APIRouter(tags=["visits"], route_class=parts.route)
 
     @router.post("/news", responses=documented())
     def news(asked: LookIn, caller: Viewer) -> News:
@@ -115,5 +114,3 @@ def news_routes(parts: Parts) -> APIRouter:
                 for one in parts.silences.since(since_s)
             ],
         )
-
-    return router

@@ -29,21 +29,20 @@ from adln.service.answers import (
     Stored,
     Undone,
 )
-from adln.service.asked import require_model, require_person, require_sightings
+from adln.service.asked import require_model, require_network, require_person, require_sightings
 from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented, without_place
 from adln.service.routes_alerts import forget_alerts, rename_alerts
-from adln.service.routes_search import PICTURE_BODY, Pictures
+from adln.service.routes_search import PICTURE_BODY, examine
 from adln.service.undoing import Step
 
 _MOST_FACES = 100
 
 
-def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+def people_routes(router: APIRouter, parts: Parts) -> None:
     """List, enrol, name, merge, split and forget people."""
-    router = APIRouter(tags=["people"], route_class=parts.route)
 
     @router.get("/persons", responses=documented())
     def list_persons(
@@ -115,16 +114,16 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     ) -> Stored:
         """Add a picture of a person. Only its embedding is stored unless pictures are kept."""
         await to_thread.run_sync(partial(require_person, parts, person_id))
-        model = pictures.network().model
-        data, embedding, _ = await pictures.examine(request, pictures.network())
+        network = require_network(parts)
+        data, embedding, _ = await examine(parts, request, network)
 
         def work() -> Stored:
-            require_model(parts, model)
+            require_model(parts, network.model)
             most = parts.settings.max_picture_pixels
             is_kept = parts.settings.keep_pictures
             sighting = Sighting(
                 embedding=embedding,
-                model=model,
+                model=network.model,
                 camera_id=camera_id,
                 time_s=time.time() if time_s is None else time_s,
                 person_id=person_id,
@@ -277,8 +276,6 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             )
         parts.notify("forget", None)
         return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
-
-    return router
 
 
 def _sightings_of(parts: Parts, person_id: int) -> list[int]:

@@ -30,13 +30,12 @@ _LOOKS = 4
 _MOST_SIGHTINGS = 1000
 
 
-def review_routes(parts: Parts) -> APIRouter:
+def review_routes(router: APIRouter, parts: Parts) -> None:
     """List pending decisions, ignore them, set sightings aside."""
-    router = APIRouter(prefix="/review", tags=["review"], route_class=parts.route)
     scales = Scales() if parts.network is None else parts.network.scales
     queue = Queue(parts.gallery, parts.people, replace(scales, otherwise=parts.scale))
 
-    @router.get("", responses=documented(409))
+    @router.get("/review", responses=documented(409))
     def list_review(
         caller: Operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
     ) -> ReviewQueue:
@@ -53,7 +52,7 @@ def review_routes(parts: Parts) -> APIRouter:
         parts.record_list(caller, {"to_review": len(items)})
         return ReviewQueue(items=items, left_out=found.left_out)
 
-    @router.post("/ignore", responses=documented())
+    @router.post("/review/ignore", responses=documented())
     def ignore(asked: DismissIn, caller: Operator) -> Done:
         """Ignore an item of the review queue; it is not listed again."""
         parts.state.dismiss(caller.name, asked.key)
@@ -61,7 +60,7 @@ def review_routes(parts: Parts) -> APIRouter:
         undo_id = parts.undo.add(Step("ignore", frozenset(), take_back))
         return Done(person_id=0, changed=0, undo_id=undo_id)
 
-    @router.post("/set-aside", responses=documented(404, 409))
+    @router.post("/review/set-aside", responses=documented(404, 409))
     def set_aside(asked: SetAsideIn, caller: Operator) -> Done:
         """Unassign sightings: they are kept, but no longer represent a person."""
         ids = sorted(set(asked.sighting_ids))
@@ -75,8 +74,6 @@ def review_routes(parts: Parts) -> APIRouter:
         )
         parts.notify("set aside", None)
         return Done(person_id=min(persons, default=0), changed=changed, undo_id=undo_id)
-
-    return router
 
 
 def _shown(parts: Parts, item: Item, people: Mapping[int, Person]) -> ReviewItem | None:

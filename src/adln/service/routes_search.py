@@ -21,7 +21,13 @@ from adln.service.answers import (
     decode_embedding,
     encode_embedding,
 )
-from adln.service.asked import AskedFor, as_filter, require_model, require_sightings
+from adln.service.asked import (
+    AskedFor,
+    as_filter,
+    require_model,
+    require_network,
+    require_sightings,
+)
 from adln.service.bodies import caller_of
 from adln.service.network import Network, check_picture
 from adln.service.parts import Parts
@@ -40,73 +46,54 @@ PICTURE_BODY: dict[str, Any] = {
 }
 
 
-class Pictures:
-    """Receives and embeds the pictures of requests, a few at a time to bound memory."""
+async def examine(
+    parts: Parts, request: Request, network: Network
+) -> tuple[bytes, Any, str | None]:
+    """The content of the picture of a request, and its embedding: (D,) float32 of unit length.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    Also why it is not a crop of one person; None if it may be one. A picture waits for its turn
+    only once it has arrived completely.
 
-    async def examine(self, request: Request, network: Network) -> tuple[bytes, Any, str | None]:
-        """The content of the picture of a request, and its embedding: (D,) float32 of unit length.
+    Raises:
+        HTTPException: wrong content type, too large or too slow.
+        ImageError: the picture cannot be used.
+    """
 
-        Also why it is not a crop of one person; None if it may be one. A picture waits for its turn
-        only once it has arrived completely.
+    def embed(data: bytes) -> tuple[Any, str | None]:
+        size = check_picture(data, max_pixels=parts.settings.max_picture_pixels)
+        return network.embed(data), why_not_a_crop(*size)
 
-        Raises:
-            HTTPException: wrong content type, too large or too slow.
-            ImageError: the picture cannot be used.
-        """
-
-        def embed(data: bytes) -> tuple[Any, str | None]:
-            size = check_picture(data, max_pixels=self._parts.settings.max_picture_pixels)
-            return network.embed(data), why_not_a_crop(*size)
-
-        async with self.received(request) as data:
-            return data, *await to_thread.run_sync(embed, data)
-
-    @asynccontextmanager
-    async def received(self, request: Request) -> AsyncIterator[bytes]:
-        """The picture of a request, held while it is its turn to be processed.
-
-        Raises:
-            HTTPException: see `examine`.
-        """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in _PICTURE_TYPES:
-            raise HTTPException(415, f"Send the file itself, as {', '.join(_PICTURE_TYPES)}.")
-        parts = self._parts
-        most = parts.settings.max_picture_bytes
-        async with (
-            parts.bodies.take(request, most=most) as data,
-            parts.embedding.slot(caller_of(request)),
-        ):
-            yield data
-
-    async def look_deeper(self, request: Request, data: bytes) -> Any:
-        """Embed a picture, which `examine` has accepted, with the service's network: (D,)."""
-        async with self._parts.embedding.slot(caller_of(request)):
-            return await to_thread.run_sync(self.network().embed, data)
-
-    def network(self) -> Network:
-        """The service's network.
-
-        Raises:
-            HTTPException: the service has none.
-        """
-        if self._parts.network is None:
-            raise HTTPException(503, "This service has no network; push embeddings instead.")
-        return self._parts.network
+    async with received(parts, request) as data:
+        return data, *await to_thread.run_sync(embed, data)
 
 
-def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+@asynccontextmanager
+async def received(parts: Parts, request: Request) -> AsyncIterator[bytes]:
+    """The picture of a request, held while it is its turn to be processed.
+
+    Raises:
+        HTTPException: see `examine`.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _PICTURE_TYPES:
+        raise HTTPException(415, f"Send the file itself, as {', '.join(_PICTURE_TYPES)}.")
+    most = parts.settings.max_picture_bytes
+    async with (
+        parts.bodies.take(request, most=most) as data,
+        # A few at a time, to bound memory.
+        parts.embedding.slot(caller_of(request)),
+    ):
+        yield data
+
+
+def search_routes(router: APIRouter, parts: Parts) -> None:
     """Embed a picture; search by picture, by sighting, or by embedding."""
-    router = APIRouter(tags=["search"], route_class=parts.route)
 
     @router.post("/embed/picture", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def embed_picture(request: Request, caller: Viewer) -> EmbeddedPicture:
         """Embed a picture of one person. Nothing is stored."""
-        network = pictures.network()
-        _, embedding, _ = await pictures.examine(request, network)
+        network = require_network(parts)
+        _, embedding, _ = await examine(parts, request, network)
         return EmbeddedPicture(
             model=ModelName.of(network.model), embedding=encode_embedding(embedding)
         )
@@ -125,9 +112,9 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         It should be a crop of one person. For anything else, such as a whole frame, no one is named
         and `reason` says so.
         """
-        network = pictures.network()
+        network = require_network(parts)
         first = network.first or network
-        data, embedding, no_crop = await pictures.examine(request, first)
+        data, embedding, no_crop = await examine(parts, request, first)
         among = replace(where, not_cameras=frozenset(not_camera or ()))
 
         def work(embedding: Any, model: ModelKey) -> SearchOut:
@@ -148,7 +135,8 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             answer = await to_thread.run_sync(work, embedding, first.model)
         if first is network or no_crop is not None or answer.verdict == "matched":
             return answer
-        deeper = await pictures.look_deeper(request, data)
+        async with parts.embedding.slot(caller_of(request)):
+            deeper = await to_thread.run_sync(network.embed, data)
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work, deeper, network.model)
 
@@ -186,5 +174,3 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             leave_out=asked.sighting_id,
             camera=camera,
         )
-
-    return router

@@ -60,9 +60,8 @@ class SilenceIn(In):
     silent: bool
 
 
-def setup_routes(parts: Parts) -> APIRouter:
+def setup_routes(router: APIRouter, parts: Parts) -> None:
     """Create and revoke tokens, silence people."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/tokens", responses=documented())
     def list_tokens(caller: Admin) -> Tokens:
@@ -112,8 +111,6 @@ def setup_routes(parts: Parts) -> APIRouter:
             apply_silence(parts)
         parts.events.publish("gallery", {"what": "silence", "person_id": person_id})
         return list_silenced(caller)
-
-    return router
 
 
 def apply_silence(parts: Parts) -> None:

@@ -29,9 +29,8 @@ from adln.service.problems import a_jpeg, documented
 _CURSOR = r"^-?0x[0-9a-f.]{1,20}p[+-]\d{1,4}_\d{1,16}$"
 
 
-def sighting_routes(parts: Parts) -> APIRouter:
+def sighting_routes(router: APIRouter, parts: Parts) -> None:
     """List, show, push and erase sightings."""
-    router = APIRouter(tags=["sightings"], route_class=parts.route)
 
     @router.get("/sightings", responses=documented())
     def list_sightings(
@@ -91,8 +90,6 @@ def sighting_routes(parts: Parts) -> APIRouter:
         if parts.gallery.delete([sighting_id]) == 0:
             raise HTTPException(404, f"There is no sighting {sighting_id}.")
         parts.people.changed()
-
-    return router
 
 
 def _pushed(parts: Parts, one: PushedSighting, asked: PushIn) -> Sighting:

@@ -34,9 +34,8 @@ PICTURE_TIME = "Adln-Time"
 CAMERA_PICTURE = "/cameras/{camera_id}/picture"
 
 
-def status_routes(parts: Parts) -> APIRouter:
+def status_routes(router: APIRouter, parts: Parts) -> None:
     """Health, status, metrics, the audit log, and live events."""
-    router = APIRouter(tags=["status"], route_class=parts.route)
 
     @router.get(
         "/health",
@@ -149,8 +148,6 @@ def status_routes(parts: Parts) -> APIRouter:
         )
         headers = {"X-Accel-Buffering": "no"}
         return StreamingResponse(texts, media_type="text/event-stream", headers=headers)
-
-    return router
 
 
 def live_views(parts: Parts) -> dict[str, Any]:

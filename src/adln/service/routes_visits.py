@@ -44,9 +44,8 @@ class Moment(Out):
     )
 
 
-def visit_routes(parts: Parts) -> APIRouter:
+def visit_routes(router: APIRouter, parts: Parts) -> None:
     """List visits."""
-    router = APIRouter(tags=["visits"], route_class=parts.route)
 
     @router.get("/visits", responses=documented())
     def list_visits(
@@ -107,8 +106,6 @@ def visit_routes(parts: Parts) -> APIRouter:
             after=next(iter(shown(after)), None),
             around=shown(others),
         )
-
-    return router
 
 
 def _persons(who: Who, names: Mapping[int, str | None]) -> frozenset[int] | None:
