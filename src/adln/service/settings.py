@@ -17,10 +17,9 @@ _PLAIN_TEXT = (str, str | None, Quality)
 
 @settings
 class ServeSettings:
-    """Settings of the service.
+    """Settings of the service, as in docs/serve.md; times in s, sizes in bytes.
 
     Attributes:
-        gallery: folder of the gallery; created if it does not exist.
         network: an exported network, as a file or the name of a shipped one; "" for none: then
             pictures cannot be embedded here, and devices push embeddings.
         quality: depth used for pictures: "fast" is Res1, "best" is Res2, "balanced" is Res2 where
@@ -28,36 +27,26 @@ class ServeSettings:
         depth: depth to embed with; by default the deepest of the file.
         flip: average with the mirrored picture, for twice the work.
         host: address to listen on. Beyond this machine, tokens are always required.
-        port: port to listen on.
         hosts: further host names by which browsers reach the service, such as "reid.example.org".
         require_token: require a token on this machine, too; needed behind a proxy.
         state: folder of tokens and audit log; by default "service" in the gallery.
         tls_certificate: file of a certificate chain; with `tls_key`, the service uses HTTPS.
-        tls_key: file of its private key.
-        keep_pictures: store a small picture of each sighting if there is one, and show the
-            cameras' pictures.
-        watch: watch file with the cameras, see `adln watch`; by default the one that the page
-            writes.
+        keep_pictures: store a small picture of each sighting, and show the cameras' pictures.
+        watch: watch file with the cameras; by default the one that the page writes.
         repeat_recordings: play recordings in the watch file in a loop, as if recorded now.
-        retention_every_s: interval between applications of the gallery's retention rules, in s; 0
-            for never.
+        retention_every_s: interval between applications of the retention rules; 0 for never.
         camera_names: camera number -> name for display.
-        match: lowest cosine of a match, without calibration.
-        candidate: lowest cosine of a candidate, without calibration.
-        max_picture_bytes: largest picture accepted, in bytes.
+        match: lowest cosine of a match, without calibration; so is `candidate` of a candidate.
         max_picture_pixels: most pixels of a picture, checked before decoding.
-        max_json_bytes: largest body of any other request, in bytes.
-        body_s: how long a request may take to arrive, in s.
-        head_s: how long its head may take to arrive, in s.
-        max_connections: most connections in total; beyond that, idle ones are closed.
-        max_connections_of_one: most connections from one address.
+        max_json_bytes: largest body of requests that send no picture.
+        body_s: how long a request may take to arrive; `head_s` for its head.
+        max_connections: in total, and `max_connections_of_one` address; idle ones make room.
         requests_per_minute: limit for one client; 0 for none.
         failed_tokens_per_minute: wrong tokens from one address before it has to wait.
         threads: requests processed at a time; others wait.
         embed_at_once: pictures decoded and embedded at a time.
         max_listeners: most event streams at a time.
-        stop_s: how long running requests may take when the service stops, in s.
-        log_format: "text", or "json" with one object per line.
+        stop_s: how long running requests may take when the service stops.
     """
 
     gallery: str = "gallery"
