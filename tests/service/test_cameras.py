@@ -355,7 +355,7 @@ def test_recordings_are_of_their_time_or_repeated_as_if_taken_now(
     class Spied(WatchedCameras):
         """Looks at the order that would be given."""
 
-        def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
+        def _run_once(self) -> Ended:
             starts.append(self._next_order().settings.cameras[0].start)
             self._stop.set()
             return Ended()

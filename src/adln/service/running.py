@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -81,8 +82,7 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
                 # Port 0 (any): the same port for all addresses.
                 port = sockets[0].getsockname()[1] if sockets else place[1]
                 try:
-                    address = (place[0], port, *place[2:])
-                    one = socket.create_server(address, family=family, backlog=_WAITING)
+                    one = _listener(family, (place[0], port, *place[2:]))
                 except OSError as error:
                     if error.errno not in _NOT_HERE:
                         raise
@@ -102,6 +102,22 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
 
 def _certificate_error(error: OSError) -> ServiceError:
     return ServiceError(f"The certificate cannot be used ({error}).")
+
+
+def _listener(family: int, place: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Otherwise it would occupy the IPv4 address, too, which has its own socket.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+        # Sockets that are bound but not listening can share an address.
+        listener.listen(_WAITING)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def run(
