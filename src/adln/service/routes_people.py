@@ -35,7 +35,7 @@ from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented, without_place
 from adln.service.routes_alerts import forget_alerts, rename_alerts
-from adln.service.routes_search import PICTURE_BODY, examine
+from adln.service.routes_search import PICTURE_BODY, embedded_picture
 from adln.service.undoing import Step
 
 _MOST_FACES = 100
@@ -115,7 +115,7 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
         """Add a picture of a person. Only its embedding is stored unless pictures are kept."""
         await to_thread.run_sync(partial(require_person, parts, person_id))
         network = require_network(parts)
-        data, embedding, _ = await examine(parts, request, network)
+        data, embedding, _ = await embedded_picture(parts, request, network)
 
         def work() -> Stored:
             require_model(parts, network.model)

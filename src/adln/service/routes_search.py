@@ -46,7 +46,7 @@ PICTURE_BODY: dict[str, Any] = {
 }
 
 
-async def examine(
+async def embedded_picture(
     parts: Parts, request: Request, network: Network
 ) -> tuple[bytes, Any, str | None]:
     """The content of the picture of a request, and its embedding: (D,) float32 of unit length.
@@ -72,7 +72,7 @@ async def received(parts: Parts, request: Request) -> AsyncIterator[bytes]:
     """The picture of a request, held while it is its turn to be processed.
 
     Raises:
-        HTTPException: see `examine`.
+        HTTPException: see `embedded_picture`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _PICTURE_TYPES:
@@ -93,7 +93,7 @@ def search_routes(router: APIRouter, parts: Parts) -> None:
     async def embed_picture(request: Request, caller: Viewer) -> EmbeddedPicture:
         """Embed a picture of one person. Nothing is stored."""
         network = require_network(parts)
-        _, embedding, _ = await examine(parts, request, network)
+        _, embedding, _ = await embedded_picture(parts, request, network)
         return EmbeddedPicture(
             model=ModelName.of(network.model), embedding=encode_embedding(embedding)
         )
@@ -114,7 +114,7 @@ def search_routes(router: APIRouter, parts: Parts) -> None:
         """
         network = require_network(parts)
         first = network.first or network
-        data, embedding, no_crop = await examine(parts, request, first)
+        data, embedding, no_crop = await embedded_picture(parts, request, first)
         among = replace(where, not_cameras=frozenset(not_camera or ()))
 
         def work(embedding: Any, model: ModelKey) -> SearchOut:
