@@ -26,6 +26,7 @@ from adln.scenes.walking_scene import read_truth
 from adln.service.app import make_app
 from adln.service.live import Events
 from adln.service.network import open_network
+from adln.service.parts import Parts
 from adln.service.running import server_config
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
@@ -85,8 +86,8 @@ def serve_house(folder: Path) -> Iterator[tuple[str, House]]:
     events = Events()
     with SqliteGallery(house.gallery) as gallery:
         state = ServiceState(settings.state_folder)
-        app = make_app(
-            settings,
+        parts = Parts(
+            settings=settings,
             gallery=gallery,
             network=network,
             scale=scale,
@@ -95,6 +96,7 @@ def serve_house(folder: Path) -> Iterator[tuple[str, House]]:
             events=events,
             find_people=find_people,
         )
+        app = make_app(parts)
         server = uvicorn.Server(server_config(app, settings))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

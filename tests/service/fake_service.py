@@ -30,6 +30,7 @@ from adln.service.app import make_app
 from adln.service.camera_file import require_address
 from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network
+from adln.service.parts import Parts
 from adln.service.running import server_config
 from adln.service.settings import ServeSettings
 from adln.service.state import Role, ServiceState
@@ -134,16 +135,18 @@ class Served:
 
     def _make_app(self, tidying: Tidying | None = None) -> FastAPI:
         return make_app(
-            self.settings,
-            gallery=self.gallery,
-            network=self.network,
-            scale=SCALE,
-            state=self.state,
-            source=self.cameras,
-            events=self.events,
-            tidying=tidying,
-            try_camera=self.try_camera,
-            find_people=self.find_people if self.has_detector else None,
+            Parts(
+                settings=self.settings,
+                gallery=self.gallery,
+                network=self.network,
+                scale=SCALE,
+                state=self.state,
+                source=self.cameras,
+                events=self.events,
+                tidying=tidying,
+                try_camera=self.try_camera,
+                find_people=self.find_people if self.has_detector else None,
+            )
         )
 
     def try_camera(self, source: str) -> bytes:
@@ -201,13 +204,15 @@ class Served:
     def without_network(self) -> None:
         """Serve without a network and without a scale; before the first request."""
         self.app = make_app(
-            self.settings,
-            gallery=self.gallery,
-            network=None,
-            scale=None,
-            state=self.state,
-            source=self.cameras,
-            events=self.events,
+            Parts(
+                settings=self.settings,
+                gallery=self.gallery,
+                network=None,
+                scale=None,
+                state=self.state,
+                source=self.cameras,
+                events=self.events,
+            )
         )
 
     def full_disk(self) -> GalleryError:

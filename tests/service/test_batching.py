@@ -1,7 +1,7 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import EVERYTHING, Filter, ModelKey, PersonsResult, SearchResult
+from adln.gallery.records import EVERYTHING, Filter, ModelKey, PersonsResult
 from adln.service.batching import Searches
 
 YARD = Filter(cameras=frozenset({1}))
@@ -25,21 +25,13 @@ class SlowGallery:
         self.sizes: list[int] = []
         self.fails_together = False
 
-    def search(
-        self,
-        embeddings: NDArray[np.floating],
-        *,
-        model: ModelKey,
-        k: int,
-        where: Filter,
-        cameras: Sequence[int] | None,
-    ) -> list[SearchResult]:
+    def search_persons(self, embeddings: NDArray[np.floating], **asked: Any) -> list[PersonsResult]:
         self.sizes.append(len(np.atleast_2d(embeddings)))
         if len(self.sizes) == 1:
             assert self.may_go.wait(20)
         if self.fails_together and embeddings.ndim == 2:
             raise GalleryError("the disk hiccuped")
-        return self._gallery.search(embeddings, model=model, k=k, where=where, cameras=cameras)
+        return self._gallery.search_persons(embeddings, **asked)
 
 
 def ask_together(slow: SlowGallery, queries: list[tuple[NDArray[np.float32], Filter]]) -> list[int]:
@@ -49,8 +41,8 @@ def ask_together(slow: SlowGallery, queries: list[tuple[NDArray[np.float32], Fil
 
     def ask(at: int) -> None:
         query, where = queries[at]
-        result = searches.search(query, model=MODEL, k=3, where=where)
-        best[at] = int(result.sighting_ids[0])
+        (result,) = searches.search_persons(query, model=MODEL, k=3, where=where)
+        best[at] = int(result.best.sighting_ids[0])
 
     threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(queries))]
     threads[0].start()
@@ -75,7 +67,11 @@ def test_those_who_ask_alike_meanwhile_are_answered_by_one_search(served: Served
     best = ask_together(slow, queries)
     assert sorted(slow.sizes) == [1, 1, 3]
     alone = [
-        int(served.gallery.search(query, model=MODEL, k=3, where=where)[0].sighting_ids[0])
+        int(
+            served.gallery.search_persons(query, model=MODEL, k=3, where=where)[
+                0
+            ].best.sighting_ids[0]
+        )
         for query, where in queries
     ]
     assert best == alone
@@ -93,9 +89,10 @@ def test_when_a_search_for_several_fails_each_is_searched_for_alone(served: Serv
 def test_what_is_wrong_with_a_search_is_told_to_who_asked(served: Served) -> None:
     searches = Searches(served.gallery)
     other = ModelKey("d" * 64, 2, MODEL.dim)
+    query = embed_colours(person_picture(0))
     with pytest.raises(GalleryError, match="different networks"):
-        searches.search(embed_colours(person_picture(0)), model=other, k=3, where=EVERYTHING)
-    found = searches.search(embed_colours(person_picture(0)), model=MODEL, k=3, where=EVERYTHING)
+        searches.search_persons(query, model=other, k=3, where=EVERYTHING)
+    (found,) = searches.search_persons(query, model=MODEL, k=3, where=EVERYTHING)
     assert len(found) == 3
 
 
@@ -120,10 +117,6 @@ def test_each_query_goes_with_its_camera(served: Served) -> None:
     class Noting:
         """A gallery that notes what cameras it is given."""
 
-        def search(self, *args: object, **kwargs: object) -> list[SearchResult]:
-            asked.append(kwargs["cameras"])  # type: ignore[arg-type]
-            return served.gallery.search(*args, **kwargs)  # type: ignore[arg-type]
-
         def search_persons(self, *args: object, **kwargs: object) -> list[PersonsResult]:
             asked.append(kwargs["cameras"])  # type: ignore[arg-type]
             return served.gallery.search_persons(*args, **kwargs)  # type: ignore[arg-type]
@@ -131,6 +124,5 @@ def test_each_query_goes_with_its_camera(served: Served) -> None:
     searches = Searches(cast("Gallery", Noting()))
     query = embed_colours(person_picture(0))
     for cameras in ([3], None):
-        searches.search(query, model=MODEL, k=1, where=EVERYTHING, cameras=cameras)
         searches.search_persons(query, model=MODEL, k=1, where=EVERYTHING, cameras=cameras)
-    assert asked == [[3], [3], [-1], [-1]]
+    assert asked == [[3], [-1]]

@@ -18,7 +18,7 @@ from adln.service.camera_process import Order
 from adln.service.cameras import WatchedCameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
 from adln.service.logs import JsonFormatter, TextFormatter
-from adln.service.messages import SHOW, STOP, Ended, Report, encode, send
+from adln.service.messages import SHOW, STOP, Ended, Report, encode
 
 JPEG = b"\xff\xd8\xffpicture"
 SETTINGS = WatchSettings(
@@ -41,13 +41,13 @@ def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
 
 
 def work_well(link: Connection, order: Order) -> None:
-    send(link, RUNNING)
-    send(link, SCENE)
+    link.send_bytes(encode(RUNNING))
+    link.send_bytes(encode(SCENE))
     while (asked := link.recv_bytes()) != STOP:
         assert asked == SHOW
-        send(link, CameraPicture(camera_id=1, time_s=5.0, jpeg=JPEG))
+        link.send_bytes(encode(CameraPicture(camera_id=1, time_s=5.0, jpeg=JPEG)))
     (order.folder / "ended").touch()
-    send(link, Ended())
+    link.send_bytes(encode(Ended()))
 
 
 def crash_once(link: Connection, order: Order) -> None:
@@ -60,11 +60,11 @@ def crash_once(link: Connection, order: Order) -> None:
 
 
 def fail_to_begin(link: Connection, order: Order) -> None:
-    send(link, Ended(problem="There is no such detector."))
+    link.send_bytes(encode(Ended(problem="There is no such detector.")))
 
 
 def hang(link: Connection, order: Order) -> None:
-    send(link, RUNNING)
+    link.send_bytes(encode(RUNNING))
     time.sleep(3600)
 
 
@@ -110,10 +110,12 @@ def tell_secrets(link: Connection, order: Order) -> None:
     (view,) = RUNNING.cameras
     told = replace(view, last_error=f"{source}: no video came")
     pipeline = PipelineView(state="running", problem=f"cannot open {source!r}.")
-    send(link, Report(cameras=(told,), pipeline=pipeline))
+    link.send_bytes(encode(Report(cameras=(told,), pipeline=pipeline)))
     while link.recv_bytes() != STOP:
         pass
-    send(link, Ended(problem=f"cannot open {source!r}, nor 'rtsp://other:hunter2@192.0.2.2/'"))
+    link.send_bytes(
+        encode(Ended(problem=f"cannot open {source!r}, nor 'rtsp://other:hunter2@192.0.2.2/'"))
+    )
 
 
 def order_in(folder: Path) -> Order:
@@ -353,7 +355,7 @@ def test_recordings_are_of_their_time_or_repeated_as_if_taken_now(
     class Spied(WatchedCameras):
         """Looks at the order that would be given."""
 
-        def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
+        def _run_once(self) -> Ended:
             starts.append(self._next_order().settings.cameras[0].start)
             self._stop.set()
             return Ended()
@@ -375,13 +377,13 @@ def work_as_ordered(link: Connection, order: Order) -> None:
     with (order.folder / "starts").open("a") as file:
         file.write(f"{names} without {','.join(order.settings.ignore)}\n")
     views = tuple(replace(RUNNING.cameras[0], camera_id=c.number, name=c.name) for c in cameras)
-    send(link, Report(cameras=views, pipeline=RUNNING.pipeline))
+    link.send_bytes(encode(Report(cameras=views, pipeline=RUNNING.pipeline)))
     while link.recv_bytes() != STOP:
         pass
     # Open tracks are finished: what is told of them is of a camera that may be gone by now.
-    send(link, replace(SCENE, camera_id=cameras[0].number))
-    send(link, Report(cameras=views, pipeline=RUNNING.pipeline))
-    send(link, Ended())
+    link.send_bytes(encode(replace(SCENE, camera_id=cameras[0].number)))
+    link.send_bytes(encode(Report(cameras=views, pipeline=RUNNING.pipeline)))
+    link.send_bytes(encode(Ended()))
 
 
 def starts(folder: Path) -> list[str]:
@@ -429,7 +431,7 @@ def test_the_first_camera_is_watched_without_a_new_start_and_the_last_can_go(
 def end_at_once(link: Connection, order: Order) -> None:
     with (order.folder / "starts").open("a") as file:
         file.write(f"{order.settings.cameras[0].name}\n")
-    send(link, Ended())
+    link.send_bytes(encode(Ended()))
 
 
 def test_when_recordings_have_ended_others_can_be_watched(tmp_path: Path) -> None:
@@ -479,5 +481,5 @@ def test_pictures_are_shown_of_cameras_that_have_not_said_otherwise(tmp_path: Pa
 def show_all(link: Connection, order: Order) -> None:
     while link.recv_bytes() == SHOW:
         for camera in order.settings.cameras:
-            send(link, CameraPicture(camera_id=camera.number, time_s=5.0, jpeg=JPEG))
-    send(link, Ended())
+            link.send_bytes(encode(CameraPicture(camera_id=camera.number, time_s=5.0, jpeg=JPEG)))
+    link.send_bytes(encode(Ended()))

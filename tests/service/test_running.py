@@ -20,10 +20,9 @@ from adln.embeddings import unit_length
 from adln.errors import ServiceError
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.service.answers import encode_embedding
-from adln.service.first_tokens import FILE_NAME
 from adln.service.running import address, listening
 from adln.service.settings import ServeSettings
-from adln.service.state import ServiceState
+from adln.service.state import TOKENS_FILE, ServiceState
 
 MODEL = {"digest": "ab" * 32, "depth": 2, "dim": 16}
 
@@ -104,7 +103,7 @@ def test_beyond_loopback_nobody_gets_in_without_the_token_that_was_shown(tmp_pat
     with serving(tmp_path / "gallery", port, "--host", "0.0.0.0") as process:
         where = f"http://127.0.0.1:{port}/api/v1/session"
         assert httpx.get(where).status_code == 401
-        path = tmp_path / "gallery" / "service" / FILE_NAME
+        path = tmp_path / "gallery" / "service" / TOKENS_FILE
         assert path.stat().st_mode & 0o777 == 0o600
         tokens = dict(line.split() for line in path.read_text().splitlines())
         assert list(tokens) == ["viewer", "operator", "admin"]
@@ -142,7 +141,7 @@ def test_first_tokens_are_on_a_terminal_and_in_no_file(tmp_path: Path) -> None:
         process.kill()
         process.wait(30)
         os.close(ours)
-    assert not (tmp_path / "gallery" / "service" / FILE_NAME).exists()
+    assert not (tmp_path / "gallery" / "service" / TOKENS_FILE).exists()
 
 
 @pytest.mark.parametrize("length", [0, 600])

@@ -20,12 +20,11 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.roster import read_cameras
 from adln.scenes.walking_scene import CAMERA_IDS
 from adln.service.demo import PLAN, Demo, demo_in, draw_demo
-from adln.service.first_tokens import FILE_NAME, write_tokens
 from adln.service.frames import open_finder
 from adln.service.logs import set_up_logs
 from adln.service.network import Network, open_network
 from adln.service.settings import ServeSettings, is_loopback, read_serve_settings
-from adln.service.state import Role, ServiceState
+from adln.service.state import TOKENS_FILE, Role, ServiceState, write_tokens
 from adln.service.tidying import Tidying
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ def serve(
         require_package(package, extra="serve", purpose="Serving", raises=SettingsError)
     from adln.service.app import make_app
     from adln.service.live import Events
+    from adln.service.parts import Parts
     from adln.service.running import address, listening, run
 
     demo = None if demo_folder is None else demo_in(demo_folder)
@@ -108,8 +108,8 @@ def serve(
                 click.echo(f"Drop a picture of {demo.pictures} on the page.", err=True)
             set_up_logs(settings.log_format, cameras.sources)
             events = Events()
-            app = make_app(
-                settings,
+            parts = Parts(
+                settings=settings,
                 gallery=opened,
                 network=opened_network,
                 scale=scale,
@@ -119,7 +119,7 @@ def serve(
                 tidying=Tidying(opened, state, every_s=settings.retention_every_s),
                 find_people=open_finder(),
             )
-            run(app, settings, events, sockets)
+            run(make_app(parts), settings, events, sockets)
 
 
 def _draw(demo: Demo, network: Network | None) -> None:
@@ -186,7 +186,7 @@ def _greet(tokens: Mapping[Role, str], where: str, settings: ServeSettings) -> N
     elif tokens:
         # What is no terminal keeps what it gets: a journal, a log, a container.
         write_tokens(settings.state_folder, tokens)
-    path = settings.state_folder / FILE_NAME
+    path = settings.state_folder / TOKENS_FILE
     if path.exists():
         warn(
             f"The first tokens are in {path}, for its owner only; keep them elsewhere, then delete "

@@ -8,13 +8,13 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adln.service.connections import network_of
 from adln.service.metrics import ServiceMetrics
 from adln.service.problems import refusal
 from adln.service.rate_limits import RateLimit
+from adln.service.settings import ServeSettings
 from adln.service.state import Caller, Role, ServiceState
 
 API = "/api/v1"
@@ -31,32 +31,21 @@ _log = logging.getLogger(__name__)
 class Gate:
     """ASGI middleware that identifies the caller of each API request and limits their rate.
 
-    Args:
-        app: the application behind it.
-        state: has the tokens.
-        metrics: counts wrong tokens.
-        required: whether a token is required. If not, callers without one may do everything; the
-            service then listens on this machine only.
-        requests: limit for each caller.
-        failures: limit for wrong tokens for each address.
+    If no token is required, callers without one may do everything; the service then listens on this
+    machine only.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        state: ServiceState,
-        metrics: ServiceMetrics,
-        required: bool,
-        requests: RateLimit,
-        failures: RateLimit,
+        self, app: ASGIApp, *, state: ServiceState, metrics: ServiceMetrics, settings: ServeSettings
     ) -> None:
         self._app = app
         self._state = state
         self._metrics = metrics
-        self._required = required
-        self._requests = requests
-        self._failures = failures
+        self._anybody = None if settings.tokens_required else _NOT_GIVEN
+        # Of each caller; of the wrong tokens of each address.
+        self._requests = RateLimit(settings.requests_per_minute)
+        most = settings.failed_tokens_per_minute
+        self._failures = RateLimit(most, at_once=most)
         # One at a time: each takes 16 MiB and some tens of milliseconds.
         self._slow_checks = asyncio.Lock()
 
@@ -68,7 +57,7 @@ class Gate:
             return
         address = network_of(scope["client"][0]) if scope.get("client") else "unknown"
         token = _token(Headers(scope=scope))
-        caller: Caller | None = None if self._required else _NOT_GIVEN
+        caller = self._anybody
         if token is not None:
             # Other callers' wrong tokens never slow down valid ones, whatever the address.
             if not self._state.is_slow(token):
@@ -78,28 +67,22 @@ class Gate:
                     caller = await run_in_threadpool(self._state.caller, token)
             else:
                 caller = None
-            if caller is None and (wait_s := self._failures.wait_s(address)):
-                await asyncio.sleep(FLOOD_S)
-                refused = _refused(
-                    429, "Too many wrong tokens.", problem="too_many_wrong_tokens", wait_s=wait_s
-                )
-                await refused(scope, receive, send)
-                return
-            if caller is None:
+        answer = self._app
+        if caller is None and token is not None and (wait_s := self._failures.wait_s(address)):
+            answer = _flooded("Too many wrong tokens.", wait_s, problem="too_many_wrong_tokens")
+        elif caller is None:
+            if token is not None:
                 self._metrics.refused_tokens.inc()
                 _log.warning("wrong token from %s", address)
-        if caller is None:
             message = "This token is not valid." if token else "A token is required."
-            await _refused(401, message)(scope, receive, send)
-            return
+            headers = {"Connection": "close", "WWW-Authenticate": "Bearer"}
+            answer = refusal(401, message, headers=headers)
         # On one machine programs without a token share a limit, whatever their port.
-        if wait_s := self._requests.wait_s(f"{caller.name} {address}"):
-            await asyncio.sleep(FLOOD_S)
-            refused = _refused(429, "Too many requests; go slower.", wait_s=wait_s)
-            await refused(scope, receive, send)
-            return
-        scope[CALLER] = caller
-        await self._app(scope, receive, send)
+        elif wait_s := self._requests.wait_s(f"{caller.name} {address}"):
+            answer = _flooded("Too many requests; go slower.", wait_s)
+        else:
+            scope[CALLER] = caller
+        await answer(scope, receive, send)
 
 
 class Needs:
@@ -133,13 +116,13 @@ def _token(headers: Headers) -> str | None:
     return token.strip() if kind.lower() == "bearer" else None
 
 
-def _refused(
-    status: int, message: str, *, problem: str | None = None, wait_s: float | None = None
-) -> JSONResponse:
+def _flooded(message: str, wait_s: float, *, problem: str | None = None) -> ASGIApp:
     # The body is not read.
-    headers = {"Connection": "close"}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if wait_s is not None:
-        headers["Retry-After"] = str(int(wait_s) + 1)
-    return refusal(status, message, problem=problem, headers=headers)
+    headers = {"Connection": "close", "Retry-After": str(int(wait_s) + 1)}
+    refused = refusal(429, message, problem=problem, headers=headers)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(FLOOD_S)
+        await refused(scope, receive, send)
+
+    return answer

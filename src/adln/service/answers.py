@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -12,30 +12,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from adln.errors import GalleryError
 from adln.gallery.audit import AuditEntry
 from adln.gallery.names import checked_name
-from adln.gallery.records import ModelKey, Person, StoredSighting
+from adln.gallery.records import ModelKey, Person
 from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
-from adln.service.visits import Visit
 
 # What SQLite and the gallery's columns can hold.
 _LARGEST_ID = 2**53
 _LARGEST_CAMERA = 2**31 - 1
 _LATEST_S = 1e11
-_FLOAT_BYTES = 4
 
 PersonId = Annotated[int, Field(ge=0, le=_LARGEST_ID)]
 SightingId = Annotated[int, Field(ge=1, le=_LARGEST_ID)]
 CameraId = Annotated[int, Field(ge=0, le=_LARGEST_CAMERA)]
-Time = Annotated[
-    float,
-    Field(ge=-_LATEST_S, le=_LATEST_S, description="Seconds since 1970 (UTC)."),
-]
-
-
+Time = Annotated[float, Field(ge=-_LATEST_S, le=_LATEST_S, description="Seconds since 1970 (UTC).")]
 SeenTime = Annotated[
-    float,
-    Field(gt=0, le=_LATEST_S, description="Seconds since 1970 (UTC), above 0."),
+    float, Field(gt=0, le=_LATEST_S, description="Seconds since 1970 (UTC), above 0.")
 ]
 
 
@@ -46,30 +38,16 @@ def _usable_name(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
+_NAME = "Printable text; runs of white space become one space."
 Name = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=200,
-        description="Printable text; runs of white space become one space.",
-    ),
-    AfterValidator(_usable_name),
+    str, Field(min_length=1, max_length=200, description=_NAME), AfterValidator(_usable_name)
 ]
+_EMBEDDING = "Base64 of D float32 values, little-endian, of unit length."
 Embedding = Annotated[
-    str,
-    Field(
-        max_length=65_536,
-        pattern=r"^[A-Za-z0-9+/]*={0,2}$",
-        description="Base64 of D float32 values, little-endian, of unit length.",
-    ),
+    str, Field(max_length=65_536, pattern=r"^[A-Za-z0-9+/]*={0,2}$", description=_EMBEDDING)
 ]
-Verdict_ = Annotated[
-    Verdict | None,
-    Field(
-        description="matched, candidate (to be checked by a person) or unknown; null without "
-        "calibration."
-    ),
-]
+_VERDICT = "matched, candidate (to be checked by a person) or unknown; null without calibration."
+Verdict_ = Annotated[Verdict | None, Field(description=_VERDICT)]
 Probability = Annotated[
     float | None,
     Field(description="Probability of the same person, 0 to 1; null without calibration."),
@@ -77,16 +55,12 @@ Probability = Annotated[
 
 
 class In(BaseModel):
-    """A JSON request body.
-
-    Attributes:
-        most_bytes: largest size of its text.
-        most_values: largest number of keys and values, roughly; counted before parsing.
-    """
+    """A JSON request body."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     most_bytes: ClassVar[int] = 64 * 1024
+    # Keys and values, roughly; counted before parsing.
     most_values: ClassVar[int] = 2_000
 
 
@@ -112,7 +86,7 @@ class ModelName(BaseModel):
     depth: int = Field(ge=1, le=4, description="Stages of the network, 1 to 4.")
     dim: int = Field(ge=1, le=16_384, description="D, the length of an embedding.")
     space: str = Field(
-        default="",
+        "",
         max_length=64,
         description="Embedding space, from the manifest of the model file; empty if unknown. "
         "Embeddings of one space can be compared, whichever network made them.",
@@ -121,7 +95,7 @@ class ModelName(BaseModel):
     @classmethod
     def of(cls, key: ModelKey) -> "ModelName":
         """From the gallery's key."""
-        return cls(digest=key.digest, depth=key.depth, dim=key.dim, space=key.space)
+        return cls(**vars(key))
 
     def key(self) -> ModelKey:
         """As the gallery's key."""
@@ -155,9 +129,7 @@ class SearchIn(In):
     embedding: Embedding | None = None
     model: ModelName | None = Field(default=None, description="The network of the embedding.")
     k: int = Field(default=20, ge=1, le=200)
-    least_similarity: float = Field(
-        default=-1.0, ge=-1, le=1, description="Leave out sightings with a lower cosine."
-    )
+    least_similarity: float = Field(-1.0, ge=-1, le=1, description="Leave out lower cosines.")
     where: FilterIn = FilterIn()
 
 
@@ -170,15 +142,12 @@ class PersonOut(Out):
     first_seen_s: float | None
     last_seen_s: float | None
     cameras: list[int]
-    picture_ids: list[int] = Field(
-        default=[], description="Sightings with a picture of them, best first."
-    )
+    picture_ids: list[int] = Field([], description="Sightings with a picture, best first.")
 
     @classmethod
     def of(cls, person: Person, picture_ids: Sequence[int] = ()) -> "PersonOut":
         """From the gallery's record."""
-        more = {"cameras": list(person.cameras), "picture_ids": list(picture_ids)}
-        return cls(**{**vars(person), **more})
+        return cls(**vars(person), picture_ids=list(picture_ids))
 
 
 class SightingOut(Out):
@@ -229,22 +198,14 @@ class SearchOut(Out):
     probability: Probability
     reason: str = Field(description="The reason for the verdict, in words.")
     score: float | None = Field(
-        description="Cosine to the most similar person, named or not; null if there was no one to "
-        "compare with."
+        description="Cosine to the most similar person, named or not; null if there is no one."
     )
-    threshold: float | None = Field(
-        description="Lowest score of a match; null without calibration."
-    )
-    person_id: int | None = Field(
-        description="The person it is or may be; null if the verdict is unknown."
-    )
+    threshold: float | None = Field(description="Least score of a match; null without calibration.")
+    person_id: int | None = Field(description="The person it is or may be; null if unknown.")
     name: str | None
     runners_up: list[RunnerUp] = Field(description="The next most similar people.")
     gallery_size: int = Field(description="Number of people compared.")
-    is_crop: bool = Field(
-        default=True,
-        description="False if the picture is not a crop of one person; then no one is named.",
-    )
+    is_crop: bool = Field(True, description="False: not a crop of one person, so no one is named.")
     found: list[Found] = Field(description="The most similar sightings, best first; at most k.")
 
 
@@ -281,23 +242,6 @@ class Visits(Out):
 
     visits: list[VisitOut]
     is_all: bool = Field(description="False if older visits were left out; narrow the time range.")
-
-
-def visit_out(
-    visit: Visit, names: Mapping[int, str | None], camera_name: Callable[[int], str]
-) -> VisitOut:
-    """A visit as a response."""
-    return VisitOut(
-        person_id=visit.person_id,
-        name=None if visit.person_id is None else names.get(visit.person_id),
-        camera_id=visit.camera_id,
-        camera_name=camera_name(visit.camera_id),
-        first_s=visit.first_s,
-        last_s=visit.last_s,
-        sightings=visit.sightings,
-        sighting_id=visit.sighting_ids[0] if visit.picture_id is None else visit.picture_id,
-        picture_id=visit.picture_id,
-    )
 
 
 class ReviewItem(Out):
@@ -360,10 +304,9 @@ class MergeIn(In):
     person_ids: list[PersonId] = Field(min_length=1, max_length=100)
 
 
-class SplitIn(In):
+class SplitIn(SetAsideIn):
     """Sightings of another person."""
 
-    sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
     name: Name | None = None
 
 
@@ -371,10 +314,10 @@ class ForgetIn(In):
     """How to forget a person."""
 
     suppress_above: float | None = Field(
-        default=None,
+        None,
         gt=0,
         lt=1,
-        description="Keep one template, used only to refuse new sightings above this cosine.",
+        description="Keep a template, only to refuse sightings above this cosine.",
     )
 
 
@@ -395,9 +338,7 @@ class Undone(Out):
 class Stored(Out):
     """Ids of the stored sightings, which are on the disk when this is answered."""
 
-    sighting_ids: list[int | None] = Field(
-        description="null for a sighting refused because it resembles a forgotten person."
-    )
+    sighting_ids: list[int | None] = Field(description="null if it resembles a forgotten person.")
 
 
 class PushedSighting(In):
@@ -411,9 +352,9 @@ class PushedSighting(In):
     box_xyxy: tuple[float, float, float, float] | None = None
     quality: float = Field(default=1.0, ge=0, le=1)
     picture: str | None = Field(
-        default=None,
+        None,
         max_length=2**20,
-        description="Base64 of a small picture; stored only if the service keeps pictures.",
+        description="Base64 of a small picture, for a service that keeps any.",
     )
 
 
@@ -514,27 +455,6 @@ def decode_embedding(text: str, dim: int) -> NDArray[np.float32]:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(f"the embedding is not valid base64: {error}") from error
-    if len(data) != _FLOAT_BYTES * dim:
+    if len(data) != 4 * dim:
         raise ValueError(f"an embedding of {dim} float32 has {4 * dim} bytes, got {len(data)}")
     return np.frombuffer(data, "<f4").astype(np.float32)
-
-
-def sighting_out(
-    record: StoredSighting, names: Mapping[int, str | None], camera_name: Callable[[int], str]
-) -> SightingOut:
-    """A stored sighting as a response."""
-    person_id = record.person_id
-    return SightingOut(
-        sighting_id=record.sighting_id,
-        person_id=person_id,
-        name=None if person_id is None else names.get(person_id),
-        camera_id=record.camera_id,
-        camera_name=camera_name(record.camera_id),
-        time_s=record.time_s,
-        track_id=record.track_id,
-        box_xyxy=record.box_xyxy,
-        quality=record.quality,
-        depth=record.model.depth,
-        model=ModelName.of(record.model),
-        has_picture=record.thumbnail is not None,
-    )

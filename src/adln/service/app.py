@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 from anyio import to_thread
@@ -14,24 +13,12 @@ from starlette.types import Scope
 
 from adln import __version__
 from adln.errors import ServiceError
-from adln.gallery.interface import Gallery
-from adln.matching.calibration import Scale
 from adln.service.access import API, Gate
-from adln.service.batching import Searches
-from adln.service.bodies import Bodies, bounded_route
-from adln.service.camera_file import try_camera
-from adln.service.faces import Faces
-from adln.service.fairness import FairSlots
-from adln.service.frames import FindPeople
-from adln.service.guarding import Guard, known_hosts
-from adln.service.live import Events, EventSource
+from adln.service.guarding import Guard
 from adln.service.metrics import ServiceMetrics
-from adln.service.network import Network
 from adln.service.page_files import page_routes
 from adln.service.parts import Parts
-from adln.service.people import People
 from adln.service.problems import add_handlers
-from adln.service.rate_limits import RateLimit
 from adln.service.routes_alerts import alert_routes
 from adln.service.routes_cameras import camera_routes
 from adln.service.routes_check import check_routes
@@ -39,20 +26,16 @@ from adln.service.routes_frames import frame_routes
 from adln.service.routes_news import news_routes
 from adln.service.routes_people import people_routes
 from adln.service.routes_review import review_routes
-from adln.service.routes_search import Pictures, search_routes
+from adln.service.routes_search import search_routes
 from adln.service.routes_setup import apply_silence, setup_routes
 from adln.service.routes_sightings import sighting_routes
 from adln.service.routes_status import CAMERA_PICTURE, EVENTS, live_views, status_routes
 from adln.service.routes_visits import visit_routes
-from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
 from adln.service.tidying import Tidying
-from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
 _SYNC_EVERY_S = 2.0
-# The gallery makes one change at a time; one more, from another caller, may wait for it there.
-_CHANGES_AT_ONCE = 2
 # Threads for short work: parsing JSON, looking up a person, retention.
 _SHORT_WORK = 4
 _ABOUT = """Person re-identification: find where a person was seen.
@@ -66,50 +49,9 @@ and `message` (for people).
 _log = logging.getLogger(__name__)
 
 
-def make_app(
-    settings: ServeSettings,
-    *,
-    gallery: Gallery,
-    network: Network | None,
-    scale: Scale | None,
-    state: ServiceState,
-    source: EventSource,
-    events: Events,
-    tidying: Tidying | None = None,
-    try_camera: Callable[[str], bytes] = try_camera,
-    find_people: FindPeople | None = None,
-) -> FastAPI:
-    """Make the service from these parts, which `Parts` describes.
-
-    Gallery and state stay open when the service ends. The source runs as long as the service does.
-    The caller may close `events` to end all event streams.
-    """
-    metrics = ServiceMetrics(lambda: events.listeners, source)
-    bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
-    turns = FairSlots(settings.threads)
-    changes = FairSlots(_CHANGES_AT_ONCE, most_of_one=1)
-    parts = Parts(
-        settings=settings,
-        gallery=gallery,
-        network=network,
-        scale=scale,
-        state=state,
-        source=source,
-        events=events,
-        metrics=metrics,
-        searches=Searches(gallery),
-        people=People(gallery),
-        faces=Faces(gallery),
-        undo=UndoList(),
-        started_s=time.monotonic(),
-        bodies=bodies,
-        turns=turns,
-        embedding=FairSlots(settings.embed_at_once),
-        route=bounded_route(bodies, turns, changes, json_bytes=settings.max_json_bytes),
-        tidying=tidying,
-        try_camera=try_camera,
-        find_people=find_people,
-    )
+def make_app(parts: Parts) -> FastAPI:
+    """Make the service from its parts."""
+    settings, state, tidying = parts.settings, parts.state, parts.tidying
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -118,22 +60,20 @@ def make_app(
             settings.threads + settings.embed_at_once + _SHORT_WORK
         )
         await to_thread.run_sync(apply_silence, parts)
-        source.start(events.take)
-        tasks = [
-            asyncio.create_task(_watch_cameras(parts)),
-            asyncio.create_task(_sync_log(state)),
-        ]
+        parts.source.start(parts.events.take)
+        work = [_watch_cameras(parts), _sync_log(state)]
         if tidying is not None and tidying.every_s > 0:
-            tasks.append(asyncio.create_task(_tidy(parts, tidying)))
+            work.append(_tidy(parts, tidying))
+        tasks = [asyncio.create_task(one) for one in work]
         try:
             yield
         finally:
-            events.close()
+            parts.events.close()
             for task in tasks:
                 task.cancel()
             # An erasure under way finishes before the gallery is closed.
             await asyncio.gather(*tasks, return_exceptions=True)
-            await to_thread.run_sync(source.stop)
+            await to_thread.run_sync(parts.source.stop)
             await to_thread.run_sync(partial(_sync, state))
 
     app = FastAPI(
@@ -148,45 +88,32 @@ def make_app(
         routes=page_routes(),
     )
     add_handlers(app)
-    pictures = Pictures(parts)
     token = HTTPBearer(auto_error=False, description="A token created by `adln serve`.")
     api = APIRouter(prefix=API, dependencies=[Security(token)])
-    for router in (
-        search_routes(parts, pictures),
-        people_routes(parts, pictures),
-        sighting_routes(parts),
-        visit_routes(parts),
-        news_routes(parts),
-        frame_routes(parts, pictures),
-        review_routes(parts),
-        status_routes(parts),
-        setup_routes(parts),
-        camera_routes(parts),
-        alert_routes(parts),
-        check_routes(parts),
+    for tag, add_routes in (
+        ("search", search_routes),
+        ("people", people_routes),
+        ("sightings", sighting_routes),
+        ("visits", visit_routes),
+        ("visits", news_routes),
+        ("search", frame_routes),
+        ("review", review_routes),
+        ("status", status_routes),
+        ("set-up", setup_routes),
+        ("set-up", camera_routes),
+        ("set-up", alert_routes),
+        ("set-up", check_routes),
     ):
+        router = APIRouter(tags=[tag], route_class=parts.route)
+        add_routes(router, parts)
         api.include_router(router)
     app.include_router(api)
-    app.add_middleware(
-        Gate,
-        state=state,
-        metrics=metrics,
-        required=settings.tokens_required,
-        requests=RateLimit(settings.requests_per_minute),
-        failures=RateLimit(
-            settings.failed_tokens_per_minute, at_once=settings.failed_tokens_per_minute
-        ),
-    )
+    app.add_middleware(Gate, state=state, metrics=parts.metrics, settings=settings)
     # The middleware added last runs first.
     app.add_middleware(
         Guard,
-        hosts=known_hosts(settings.hosts),
-        tokens_required=settings.tokens_required,
-        picture_bytes=settings.max_picture_bytes,
-        json_bytes=settings.max_json_bytes,
-        body_s=settings.body_s,
-        tls=settings.tls_certificate is not None,
-        on_answer=lambda scope, status, seconds: _count(metrics, scope, status, seconds),
+        settings=settings,
+        on_answer=lambda scope, status, seconds: _count(parts.metrics, scope, status, seconds),
     )
     return app
 
@@ -196,9 +123,8 @@ async def _watch_cameras(parts: Parts) -> None:
         await asyncio.sleep(_CAMERAS_EVERY_S)
         try:
             parts.silences.see(parts.source.cameras())
-            if parts.events.listeners == 0:
-                continue
-            parts.events.show("cameras", live_views(parts))
+            if parts.events.listeners:
+                parts.events.show("cameras", live_views(parts))
         except Exception:
             # A failure of the cameras must not end the events that report it.
             _log.exception("cannot get the state of the cameras")

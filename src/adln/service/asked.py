@@ -1,7 +1,7 @@
 """Resolves the sightings, people and networks of a request; refuses those that do not exist."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query
 from starlette.exceptions import HTTPException
@@ -10,6 +10,7 @@ from adln.errors import GalleryError
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, Person, StoredSighting
 from adln.gallery.spaces import admit
 from adln.service.answers import CameraId, FilterIn, PersonId, Time
+from adln.service.network import Network
 from adln.service.parts import Parts
 
 NOBODY = frozenset({NO_PERSON})
@@ -17,13 +18,13 @@ NOBODY = frozenset({NO_PERSON})
 
 
 def as_filter(given: FilterIn) -> Filter:
-    """A client's filter as the gallery's."""
-    return _filter(**vars(given))
+    """A client's filter as the gallery's.
 
-
-def _filter(**conditions: Any) -> Filter:
+    Raises:
+        HTTPException: 422: it is of no use to the gallery.
+    """
     try:
-        return Filter(**conditions)
+        return Filter(**vars(given))
     except GalleryError as error:
         raise HTTPException(422, str(error)) from error
 
@@ -34,12 +35,7 @@ async def _asked_for(
     from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
 ) -> Filter:
-    return _filter(
-        cameras=None if camera is None else frozenset(camera),
-        persons=None if person is None else frozenset(person),
-        from_s=from_s,
-        until_s=until_s,
-    )
+    return as_filter(FilterIn(cameras=camera, persons=person, from_s=from_s, until_s=until_s))
 
 
 AskedFor = Annotated[Filter, Depends(_asked_for)]
@@ -65,15 +61,24 @@ def require_person(parts: Parts, person_id: int, *, fresh: bool = False) -> Pers
     Raises:
         HTTPException: 404 if there is no such person.
     """
-    if fresh:
+    # A camera may have enrolled them a moment ago.
+    if fresh or person_id not in parts.people.by_id():
         parts.people.changed()
     person = parts.people.by_id().get(person_id)
-    if person is None and not fresh:
-        # A camera may have enrolled them a moment ago.
-        return require_person(parts, person_id, fresh=True)
     if person is None:
         raise HTTPException(404, f"There is no person {person_id}.")
     return person
+
+
+def require_network(parts: Parts) -> Network:
+    """The service's network.
+
+    Raises:
+        HTTPException: 503: it has none.
+    """
+    if parts.network is None:
+        raise HTTPException(503, "This service has no network; push embeddings instead.")
+    return parts.network
 
 
 def require_model(parts: Parts, model: ModelKey) -> None:

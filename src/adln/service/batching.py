@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from adln.errors import AdlnError
 from adln.gallery.adapting import NO_CAMERA
 from adln.gallery.interface import Gallery
-from adln.gallery.records import Filter, ModelKey, PersonsResult, SearchResult
-
-_Result = SearchResult | PersonsResult
+from adln.gallery.records import Filter, ModelKey, PersonsResult
 
 _log = logging.getLogger(__name__)
 
@@ -30,23 +28,9 @@ class _Asked:
     model: ModelKey
     k: int
     where: Filter
-
-    def of(
-        self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
-    ) -> Sequence[_Result]:
-        return gallery.search(queries, cameras=cameras, **vars(self))
-
-
-@dataclass(frozen=True)
-class _AskedForPersons(_Asked):
     without: frozenset[int]
     named: bool
     sightings: int
-
-    def of(
-        self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
-    ) -> Sequence[_Result]:
-        return gallery.search_persons(queries, cameras=cameras, **vars(self))
 
 
 @dataclass(eq=False)
@@ -56,7 +40,7 @@ class _Waiting:
     query: NDArray[np.float32]
     camera: int
     asked: _Asked
-    result: _Result | None = None
+    result: PersonsResult | None = None
     alone: bool = False
 
 
@@ -69,24 +53,6 @@ class Searches:
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
-
-    def search(
-        self,
-        query: NDArray[np.float32],
-        *,
-        model: ModelKey,
-        k: int,
-        where: Filter,
-        cameras: Sequence[int] | None = None,
-    ) -> SearchResult:
-        """See `Gallery.search`; for one query (D,).
-
-        Raises:
-            GalleryError: see there.
-        """
-        result = self._search(query, cameras, _Asked(model, k, where))
-        assert isinstance(result, SearchResult)
-        return result
 
     def search_persons(
         self,
@@ -105,39 +71,28 @@ class Searches:
         Raises:
             GalleryError: see there.
         """
-        asked = _AskedForPersons(model, k, where, frozenset(without), named, sightings)
-        result = self._search(embeddings.astype(np.float32), cameras, asked)
-        assert isinstance(result, PersonsResult)
-        return [result]
-
-    def _search(
-        self, query: NDArray[np.float32], cameras: Sequence[int] | None, asked: _Asked
-    ) -> _Result:
+        asked = _Asked(model, k, where, frozenset(without), named, sightings)
         (camera,) = [NO_CAMERA] if cameras is None else cameras
-        mine = _Waiting(query, camera, asked)
+        mine = _Waiting(embeddings.astype(np.float32), camera, asked)
         with self._lock:
             self._waiting.append(mine)
         with self._turn:
             if mine.result is None and not mine.alone:
-                self._answer(self._take(mine))
+                self._answer(asked)
         if mine.result is not None:
-            return mine.result
+            return [mine.result]
         # The batch failed: each is searched alone, and succeeds or raises its own error.
-        (result,) = asked.of(self._gallery, query, [camera])
-        return result
+        return self._gallery.search_persons(mine.query, cameras=[camera], **vars(asked))
 
-    def _take(self, mine: _Waiting) -> list[_Waiting]:
-        """Remove and return the queued searches with the same parameters."""
+    def _answer(self, asked: _Asked) -> None:
+        """Answer the queued searches with these parameters."""
         with self._lock:
-            taken = [one for one in self._waiting if one.asked == mine.asked]
-            self._waiting = [one for one in self._waiting if one.asked != mine.asked]
-        return taken
-
-    def _answer(self, taken: list[_Waiting]) -> None:
+            taken = [one for one in self._waiting if one.asked == asked]
+            self._waiting = [one for one in self._waiting if one.asked != asked]
         try:
             queries = np.stack([one.query for one in taken])
             cameras = [one.camera for one in taken]
-            results = taken[0].asked.of(self._gallery, queries, cameras)
+            results = self._gallery.search_persons(queries, cameras=cameras, **vars(asked))
             for one, result in zip(taken, results, strict=True):
                 one.result = result
         except AdlnError:

@@ -44,9 +44,8 @@ class _TooMuchError(HTTPException):
 class Bodies:
     """Limits the memory for request bodies. For one event loop.
 
-    Args:
-        largest: largest body of any route, in bytes. One caller may hold twice, one address three
-            times, and all together four times as much; further bodies wait before they are read.
+    One caller may hold twice, one address three times, and all together four times the largest body
+    of any route (`largest`, in bytes); further bodies wait before they are read.
     """
 
     def __init__(self, largest: int) -> None:
@@ -61,11 +60,11 @@ class Bodies:
         Raises:
             HTTPException: it is too large, waited too long for memory, or the client left.
         """
-        stated = request.headers.get("content-length")
         # Without Content-Length it may be the largest. The guard has checked that it is a number.
-        size = max(_LEAST_BYTES, most if stated is None else int(stated))
-        if stated is not None and int(stated) > most:
+        stated = int(request.headers.get("content-length", most))
+        if stated > most:
             raise _TooMuchError(413, too_large(most))
+        size = max(_LEAST_BYTES, stated)
         shares = {
             ("caller", caller_of(request)): 2 * self._largest,
             ("address", address_of(request)): 3 * self._largest,
@@ -73,13 +72,12 @@ class Bodies:
         }
         await self._reserve(shares, size)
         try:
-            parts, taken = [], 0
+            body = bytearray()
             async for part in request.stream():
-                taken += len(part)
-                if taken > most:
+                body += part
+                if len(body) > most:
                     raise _TooMuchError(413, too_large(most))
-                parts.append(part)
-            yield b"".join(parts)
+            yield bytes(body)
         except ClientDisconnect as error:
             raise HTTPException(400, "The request body is incomplete.") from error
         finally:
@@ -110,12 +108,9 @@ def bounded_route(
 ) -> type[APIRoute]:
     """The class of the API's routes.
 
-    Args:
-        bodies: memory for request bodies.
-        turns: slots for work in threads.
-        changes: slots for operations that viewers may not do, taken before those of `turns`:
-            changes wait for each other, may take long, and must not block the threads of searches.
-        json_bytes: largest JSON body of any route; most routes allow less.
+    Work in threads takes a slot of `turns`; before that one of `changes`, if viewers may not do it:
+    changes wait for each other, may take long, and must not block the threads of searches. Most
+    routes allow smaller bodies than `json_bytes`.
     """
 
     class BoundedRoute(APIRoute):
@@ -123,9 +118,7 @@ def bounded_route(
             handle = super().get_route_handler()
             needs = [one.call for one in self.dependant.dependencies if isinstance(one.call, Needs)]
             body = None if self.body_field is None else self.body_field.field_info.annotation
-            model: type[In] | None = None
-            if isinstance(body, type) and issubclass(body, In):
-                model = body
+            model = body if isinstance(body, type) and issubclass(body, In) else None
             works_in_thread = not iscoroutinefunction(self.endpoint)
             is_change = self.methods != {"GET"} and any(one.role != "viewer" for one in needs)
 

@@ -7,8 +7,10 @@ parsed by the watch's own code and must give exactly the intended settings.
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from contextlib import closing
+from dataclasses import replace
 from functools import wraps
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -31,6 +33,7 @@ from adln.settings import from_mapping, read_settings
 Document = Any
 P = ParamSpec("P")
 T = TypeVar("T")
+_Rule = TypeVar("_Rule", AlertSettings, TravelSettings)
 # No file paths: users of the page must not be able to read files of this machine.
 _ADDRESS = re.compile(r"(?:rtsps?|https?)://[!-~]{1,1000}|usb:\d{1,3}")
 _TIMEOUT_S = 5.0
@@ -38,8 +41,6 @@ _PICTURE_WIDTH_PX = 1920
 _PICTURE_QUALITY = 85
 # Written even if they have their default.
 _ALWAYS = frozenset({"name", "number", "source"})
-
-
 _NEW_FILE = """\
 # Cameras and alerts of the page.
 
@@ -97,15 +98,8 @@ def _alone(change: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Pa
 def add_camera(path: Path, name: str, source: str, *, numbers: Mapping[str, int]) -> CameraSettings:
     """Add a camera to the watch file, which is created if needed.
 
-    Args:
-        path: TOML file, as of `adln watch`.
-        name: unique name of the camera.
-        source: its address.
-        numbers: name -> number of the cameras the gallery knows; a camera added again under its
-            old name gets its old number.
-
-    Returns:
-        The camera.
+    Of `numbers` (name -> number of the cameras that the gallery knows), one that is added again
+    under its old name gets its old number.
 
     Raises:
         SettingsError: name or address cannot be used, or the file cannot be changed.
@@ -115,18 +109,13 @@ def add_camera(path: Path, name: str, source: str, *, numbers: Mapping[str, int]
     used = {one.number for one in before.cameras} | set(numbers.values())
     number = numbers.get(tidy_name(name), max(used, default=-1) + 1)
     camera = CameraSettings(name=name, number=number, source=source)
-    after = replace(before, cameras=(*before.cameras, camera))
-    _change(path, after, lambda document: _append(document, "cameras", _written(camera)))
+    _change(path, before, cameras=[*before.cameras, camera])
     return camera
 
 
 @_alone
 def edit_camera(path: Path, camera: CameraSettings) -> None:
-    """Change a camera of the watch file; alerts and travel times follow a new name.
-
-    Args:
-        path: TOML file, as of `adln watch`.
-        camera: replaces the camera with the same number.
+    """Replace the camera that has this one's number; alerts and travel times follow a new name.
 
     Raises:
         SettingsError: there is no such camera, name or address cannot be used, or the file cannot
@@ -137,43 +126,25 @@ def edit_camera(path: Path, camera: CameraSettings) -> None:
     if camera.source != was.source:
         require_address(camera.source)
 
-    def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(camera.name if name == was.name else name for name in names)
+    def renamed(rules: Sequence[_Rule]) -> list[_Rule]:
+        new = {was.name: camera.name}
+        return [
+            replace(rule, cameras=tuple(new.get(tidy_name(one), one) for one in rule.cameras))
+            for rule in rules
+        ]
 
-    after = replace(
+    _change(
+        path,
         before,
-        cameras=tuple(camera if one is was else one for one in before.cameras),
-        alerts=tuple(replace(one, cameras=renamed(one.cameras)) for one in before.alerts),
-        travel=tuple(replace(one, cameras=renamed(one.cameras)) for one in before.travel),
+        cameras=[camera if one is was else one for one in before.cameras],
+        alerts=renamed(before.alerts),
+        travel=renamed(before.travel),
     )
-
-    def edit(document: Document) -> None:
-        table = document["cameras"][before.cameras.index(was)]
-        for key, value in _written(camera).items():
-            if key not in table or table[key] != value:
-                table[key] = value
-        for key in set(table) - set(_written(camera)):
-            del table[key]
-        if camera.name != was.name:
-            for rule in (*document.get("alerts", ()), *document.get("travel", ())):
-                named = rule.get("cameras", ())
-                for at, name in enumerate(named):
-                    if tidy_name(name) == was.name:
-                        named[at] = camera.name
-
-    _change(path, after, edit)
 
 
 @_alone
 def remove_camera(path: Path, number: int) -> CameraSettings:
-    """Remove a camera from the watch file, including its travel times.
-
-    Args:
-        path: TOML file, as of `adln watch`.
-        number: of the camera.
-
-    Returns:
-        The removed camera.
+    """Remove a camera from the watch file, including its travel times, and return it.
 
     Raises:
         SettingsError: there is no such camera, an alert uses it, or the file cannot be changed.
@@ -183,23 +154,12 @@ def remove_camera(path: Path, number: int) -> CameraSettings:
     for alert in before.alerts:
         if was.name in alert.cameras:
             raise SettingsError(f"The alert {alert.name} uses {was.name}. Remove that alert first.")
-    ways = [_without(one, was.name) for one in before.travel]
-    after = replace(
+    _change(
+        path,
         before,
-        cameras=tuple(one for one in before.cameras if one is not was),
-        travel=tuple(one for one in ways if one is not None),
+        cameras=[None if one is was else one for one in before.cameras],
+        travel=[_without(one, was.name) for one in before.travel],
     )
-
-    def edit(document: Document) -> None:
-        _delete(document, "cameras", before.cameras.index(was))
-        for at in reversed(range(len(ways))):
-            way = ways[at]
-            if way is None:
-                _delete(document, "travel", at)
-            elif way != before.travel[at]:
-                document["travel"][at]["cameras"] = list(way.cameras)
-
-    _change(path, after, edit)
     return was
 
 
@@ -211,88 +171,48 @@ def add_alert(path: Path, alert: AlertSettings) -> None:
         SettingsError: the alert cannot be used, or the file cannot be changed.
     """
     before = read_cameras_of(path)
-    after = replace(before, alerts=(*before.alerts, alert))
-    _change(path, after, lambda document: _append(document, "alerts", _written(alert)))
+    _change(path, before, alerts=[*before.alerts, alert])
 
 
 @_alone
 def remove_alerts(
     path: Path, which: Callable[[AlertSettings], bool], *, ignored: str | None = None
 ) -> int:
-    """Remove alerts from the watch file.
+    """Remove alerts and, among the people who are never reported, the name `ignored`.
 
-    Args:
-        path: TOML file, as of `adln watch`.
-        which: selects the alerts to remove.
-        ignored: a name to remove from the people who are never reported, too.
-
-    Returns:
-        The number removed. If it is 0, the file is not written.
+    Returns how many were removed.
 
     Raises:
         SettingsError: the file cannot be changed.
     """
     before = read_cameras_of(path)
-    gone = [at for at, one in enumerate(before.alerts) if which(one)]
-    names = _places(before.ignore, ignored)
-    if not gone and not names:
-        return 0
-    after = replace(
+    return _change(
+        path,
         before,
-        alerts=tuple(one for one in before.alerts if not which(one)),
-        ignore=tuple(one for at, one in enumerate(before.ignore) if at not in names),
+        alerts=[None if which(one) else one for one in before.alerts],
+        ignore=[None if is_same_name(one, ignored) else one for one in before.ignore],
     )
-
-    def edit(document: Document) -> None:
-        for at in reversed(gone):
-            _delete(document, "alerts", at)
-        for at in reversed(names):
-            _delete(document, "ignore", at)
-
-    _change(path, after, edit)
-    return len(gone) + len(names)
 
 
 @_alone
 def rename_in_alerts(path: Path, before: str, after: str) -> int:
     """Replace a person's name in alerts and among the people who are never reported.
 
-    Args:
-        path: TOML file, as of `adln watch`.
-        before: the old name.
-        after: the new name.
-
-    Returns:
-        The number of alerts changed. If it is 0, the file is not written.
+    Returns in how many places.
 
     Raises:
         SettingsError: the file cannot be read or changed.
     """
     settings = read_cameras_of(path)
-    theirs = _places([one.person for one in settings.alerts], before)
-    names = _places(settings.ignore, before)
-    if not theirs and not names:
-        return 0
-    alerts = tuple(
-        replace(one, person=after) if at in theirs else one
-        for at, one in enumerate(settings.alerts)
+    return _change(
+        path,
+        settings,
+        alerts=[
+            replace(one, person=after) if is_same_name(one.person, before) else one
+            for one in settings.alerts
+        ],
+        ignore=[after if is_same_name(one, before) else one for one in settings.ignore],
     )
-
-    ignore = tuple(after if at in names else one for at, one in enumerate(settings.ignore))
-
-    def edit(document: Document) -> None:
-        for at in theirs:
-            document["alerts"][at]["person"] = after
-        for at in names:
-            document["ignore"][at] = after
-
-    _change(path, replace(settings, alerts=alerts, ignore=ignore), edit)
-    return len(theirs) + len(names)
-
-
-def _places(names: Sequence[str], name: str | None) -> list[int]:
-    """Where a name stands among others, however a file encodes its accents."""
-    return [at for at, one in enumerate(names) if is_same_name(one, name)]
 
 
 def try_camera(source: str) -> bytes:
@@ -306,15 +226,10 @@ def try_camera(source: str) -> bytes:
     from adln.cameras.snapshots import SnapshotCapture, is_snapshot
 
     require_address(source)
-    capture = (
-        SnapshotCapture(source)
-        if is_snapshot(source)
-        else open_capture(source, timeout_s=_TIMEOUT_S)
-    )
-    try:
+    is_single = is_snapshot(source)
+    opened = SnapshotCapture(source) if is_single else open_capture(source, timeout_s=_TIMEOUT_S)
+    with closing(opened) as capture:
         picture = capture.read()
-    finally:
-        capture.close()
     if picture is None:
         raise CameraError(f"{public_name(source)}: the camera answers, but sends no picture.")
     image = Image.fromarray(picture.image)
@@ -335,29 +250,76 @@ def _without(way: TravelSettings, name: str) -> TravelSettings | None:
     return replace(way, cameras=others) if len(set(others)) > 1 else None
 
 
-def _change(path: Path, after: WatchSettings, edit: Callable[[Document], None]) -> None:
-    """Edit the file, check that it gives the intended settings, and replace the old one."""
+def _change(path: Path, before: WatchSettings, **now: Sequence[Any]) -> int:
+    """Change entries of the file, if the new one gives exactly the intended settings.
+
+    Args:
+        path: of the file.
+        before: its settings.
+        now: key of the file -> its entries as before, changed, or None for those to remove, in
+            order; then those to add.
+
+    Returns:
+        The number of entries changed. If it is 0, the file is not written.
+    """
+    was = {key: getattr(before, key) for key in now}
+    pairs = [pair for key in now for pair in zip_longest(was[key], now[key])]
+    changes: int = sum(old is None or new != old for old, new in pairs)
+    if not changes:
+        return 0
+    kept: Any = {key: tuple(one for one in now[key] if one is not None) for key in now}
     text = path.read_text("utf-8-sig") if path.exists() else _NEW_FILE
     try:
         document = tomlkit.parse(text)
-        edit(document)
+        for key, entries in now.items():
+            _edit(document, key, was[key], entries)
         # A table at the end is written with a blank line after it.
         written = tomlkit.dumps(document).rstrip("\n") + "\n"
-        is_meant = from_mapping(WatchSettings, tomllib.loads(written), source=path.name) == after
+        result = from_mapping(WatchSettings, tomllib.loads(written), source=path.name)
+        if result != replace(before, **kept):
+            raise ValueError("these are other settings")
     except (TOMLKitError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise _by_hand(path) from error
-    if not is_meant:
-        raise _by_hand(path)
+        raise SettingsError(
+            f"The layout of {path.name} does not allow changes from the page; edit it by hand."
+        ) from error
     # It may contain passwords: the permissions of an existing file are kept.
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     with atomic_write(path, raises=ServiceError, instead="make it writable", mode=mode) as file:
         file.write(written.encode())
+    return changes
 
 
-def _by_hand(path: Path) -> SettingsError:
-    return SettingsError(
-        f"The layout of {path.name} does not allow changes from the page; edit it by hand."
-    )
+def _edit(document: Document, key: str, was: Sequence[Any], now: Sequence[Any]) -> None:
+    """Change the entries of a key, and nothing else of what is written; see `_change`."""
+    for at in reversed(range(len(was))):
+        if now[at] is None:
+            del document[key][at]
+        elif now[at] != was[at]:
+            if isinstance(now[at], str):
+                document[key][at] = now[at]
+            else:
+                _update(document[key][at], was[at], now[at])
+    if was and not document[key]:
+        del document[key]
+    for one in now[len(was) :]:
+        _append(document, key, _written(one))
+
+
+def _update(table: Document, was: Any, now: Any) -> None:
+    written = _written(now)
+    for key, new in vars(now).items():
+        old = getattr(was, key)
+        if new == old:
+            continue
+        if key not in written:
+            del table[key]
+        elif isinstance(new, tuple) and len(new) == len(old):
+            # The list stays laid out as it is.
+            for at in range(len(new)):
+                if new[at] != old[at]:
+                    table[key][at] = new[at]
+        else:
+            table[key] = written[key]
 
 
 def _append(document: Document, key: str, values: Mapping[str, Any]) -> None:
@@ -371,7 +333,7 @@ def _append(document: Document, key: str, values: Mapping[str, Any]) -> None:
     rows = tomlkit.table()
     rows.update(values)
     rows.add(tomlkit.nl())
-    if there is not None and len(there):
+    if there:
         if not there[-1].as_string().endswith("\n\n"):
             there[-1].add(tomlkit.nl())
         there.append(rows)
@@ -383,18 +345,11 @@ def _append(document: Document, key: str, values: Mapping[str, Any]) -> None:
     document.append(key, tables)
 
 
-def _delete(document: Document, key: str, at: int) -> None:
-    del document[key][at]
-    if not document[key]:
-        del document[key]
-
-
-def _written(value: CameraSettings | AlertSettings) -> dict[str, Any]:
+def _written(value: Any) -> dict[str, Any]:
     """Keys and values for the file, without those that have their default."""
-    default = type(value)()
-    found: dict[str, Any] = {}
-    for place in fields(value):
-        given = getattr(value, place.name)
-        if given != getattr(default, place.name) or place.name in _ALWAYS:
-            found[place.name] = list(given) if isinstance(given, tuple) else given
-    return found
+    default = vars(type(value)())
+    return {
+        name: list(given) if isinstance(given, tuple) else given
+        for name, given in vars(value).items()
+        if given != default[name] or name in _ALWAYS
+    }

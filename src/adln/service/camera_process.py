@@ -10,14 +10,13 @@ import logging
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from adln.cameras.frames import CameraStatus
@@ -41,9 +40,9 @@ from adln.pipeline.watch import SeenFrame, WatchProgress
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 from adln.service.logs import set_up_logs
-from adln.service.messages import SHOW, STOP, Ended, Message, Report, send
+from adln.service.messages import SHOW, STOP, Ended, Message, Report, encode
 
-REPORT_EVERY_S = 1.0
+_REPORT_EVERY_S = 1.0
 _SCENE_EVERY_S = 0.4
 _PICTURE_EVERY_S = 0.4
 # How long pictures are still produced after the last request for one.
@@ -61,11 +60,9 @@ class Order:
     """Configuration of the camera process.
 
     Attributes:
-        settings: of the watch.
         folder: base of relative paths in the settings.
         gallery: folder of the service's gallery, used instead of that in the settings.
         models: networks of the service, which the cameras' must be comparable with.
-        log_format: "text" or "json".
     """
 
     settings: WatchSettings
@@ -83,24 +80,22 @@ class Order:
 def watch_cameras(link: Connection, order: Order) -> None:
     """Watch until stopped, until the service is gone, or until all recordings have ended.
 
-    Args:
-        link: pipe to the service, which sends `STOP` and `SHOW`.
-        order: what to watch.
+    Through the pipe `link`, the service sends `STOP` and `SHOW`.
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     set_up_logs(order.log_format, order.sources)
     sender = _Sender(link, stop)
     threading.Thread(target=sender.listen, name="adln-orders", daemon=True).start()
+    problem = ""
     try:
         _watch(sender, order, stop)
     except AdlnError as error:
-        sender.send(Ended(problem=str(error)))
+        problem = str(error)
     except Exception as error:
         _log.exception("the camera process failed")
-        sender.send(Ended(problem=f"{type(error).__name__}: {error}"))
-    else:
-        sender.send(Ended())
+        problem = f"{type(error).__name__}: {error}"
+    sender.send(Ended(problem=problem))
 
 
 class _Sender:
@@ -120,27 +115,17 @@ class _Sender:
     def send(self, message: Message) -> None:
         try:
             with self._sending:
-                send(self._link, message)
+                self._link.send_bytes(encode(message))
         except OSError:
             # The service is gone.
             self._stop.set()
 
     def listen(self) -> None:
-        try:
+        with suppress(EOFError, OSError):
             while (asked := self._link.recv_bytes()) != STOP:
                 if asked == SHOW:
                     self._shown_until_s = time.monotonic() + _LOOKED_AT_S
-        except (EOFError, OSError):
-            pass
         self._stop.set()
-
-
-@dataclass(eq=False)
-class _Shown:
-    """When a scene and a picture of a camera were last sent."""
-
-    scene_s: float = float("-inf")
-    picture_s: float = float("-inf")
 
 
 def _watch(sender: _Sender, order: Order, stop: threading.Event) -> None:
@@ -189,12 +174,12 @@ def _watch(sender: _Sender, order: Order, stop: threading.Event) -> None:
         def on_round(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             nonlocal reported_s
             now_s = time.monotonic()
-            if now_s - reported_s >= REPORT_EVERY_S:
+            if now_s - reported_s >= _REPORT_EVERY_S:
                 reported_s = now_s
                 report(progress, statuses)
             if not assembly.live:
                 # Recordings play at their original speed, like a camera.
-                stop.wait(min(REPORT_EVERY_S, progress.video_s - progress.wall_s))
+                stop.wait(min(_REPORT_EVERY_S, progress.video_s - progress.wall_s))
 
         report(loop.progress, assembly.cameras.statuses())
         loop.run(should_stop=stop.is_set, on_round=on_round)
@@ -229,7 +214,7 @@ def _delivery(
     people = open_people(settings, assembly.gallery)
     delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
     stack.callback(delivery.close)
-    stack.callback(lambda: delivery.flush(_FLUSH_S))
+    stack.callback(delivery.flush, _FLUSH_S)
     submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
 
     def deliver(event: SightingEvent) -> None:
@@ -243,22 +228,24 @@ def _showing(
     sender: _Sender, numbers: Mapping[str, int], *, pictured: frozenset[str]
 ) -> Callable[[SeenFrame], None]:
     """Sends scenes at intervals, and pictures of cameras for which showing them is enabled."""
-    shown = {number: _Shown() for number in numbers.values()}
+    # When a scene and a picture of a camera may be sent next.
+    scene_s = defaultdict[int, float](float)
+    picture_s = defaultdict[int, float](float)
 
     def on_frame(seen: SeenFrame) -> None:
         now_s = time.monotonic()
         number = numbers[seen.frame.camera_id]
-        last = shown[number]
         is_shown = seen.frame.camera_id in pictured and sender.is_watched
-        due = is_shown and now_s - last.picture_s >= _PICTURE_EVERY_S
+        due = is_shown and now_s >= picture_s[number]
         # The scene of the same frame goes with each picture, so that boxes match it.
-        if due or now_s - last.scene_s >= _SCENE_EVERY_S:
-            last.scene_s = now_s
+        if due or now_s >= scene_s[number]:
+            scene_s[number] = now_s + _SCENE_EVERY_S
             sender.send(_scene(seen, number))
         if due:
-            last.picture_s = now_s
-            jpeg = _smaller(seen.frame.image)
-            time_s = seen.frame.time_s
+            picture_s[number] = now_s + _PICTURE_EVERY_S
+            picture = Image.fromarray(seen.frame.image)
+            picture.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
+            jpeg, time_s = to_jpeg(picture, quality=_PICTURE_QUALITY), seen.frame.time_s
             sender.send(CameraPicture(camera_id=number, time_s=time_s, jpeg=jpeg))
 
     return on_frame
@@ -281,12 +268,6 @@ def _scene(seen: SeenFrame, number: int) -> Scene:
             for one in seen.people
         ),
     )
-
-
-def _smaller(image: NDArray[np.uint8]) -> bytes:
-    picture = Image.fromarray(image)
-    picture.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
-    return to_jpeg(picture, quality=_PICTURE_QUALITY)
 
 
 def _camera_views(

@@ -17,15 +17,7 @@ from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.camera_process import Order, watch_cameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
-from adln.service.messages import (
-    MOST_BYTES,
-    SHOW,
-    STOP,
-    Ended,
-    Report,
-    bound_waiting,
-    decode,
-)
+from adln.service.messages import MOST_BYTES, SHOW, STOP, Ended, Report, bound_waiting, decode
 
 # A process silent for this long has hung; loading networks and detectors is allowed longer.
 _SILENT_S = 60.0
@@ -46,15 +38,11 @@ _log = logging.getLogger(__name__)
 class WatchedCameras:
     """The cameras of a service: an `EventSource`.
 
-    They run in a separate process, which is restarted after failures, with growing pauses.
+    They run in a separate process (`work`), which is restarted after failures, with growing pauses.
     Sightings are in the gallery before they are reported, so a failure loses only open tracks.
 
-    Args:
-        order: configuration of the process.
-        repeat: play recordings in a loop, as if recorded now.
-        stop_s: how long the process may take to end.
-        work: the function that the process runs.
-        first_pause_s: pause before the first restart.
+    Recordings are played once or, with `repeat`, in a loop, as if recorded now. The process has
+    `stop_s` to end.
     """
 
     def __init__(
@@ -82,7 +70,7 @@ class WatchedCameras:
         self._unread = 0
         self._ignored = frozenset[str]()
         self._changed = threading.Event()
-        self._receive: Callable[[SightingEvent | Scene], None] | None = None
+        self._receive: Callable[[SightingEvent | Scene], None] = lambda _: None
         self._expect(order)
 
     @property
@@ -94,9 +82,7 @@ class WatchedCameras:
         """See `EventSource`."""
         self._receive = receive
         self._pipeline = PipelineView(state="starting")
-        self._thread = threading.Thread(
-            target=self._keep_alive, args=(receive,), name="adln-cameras", daemon=True
-        )
+        self._thread = threading.Thread(target=self._keep_alive, name="adln-cameras", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -162,15 +148,14 @@ class WatchedCameras:
         )
 
     def _begin_again(self) -> None:
-        if self._receive is None or self._stop.is_set():
-            return
-        self._pipeline = PipelineView(state="starting")
-        self._changed.set()
-        self._say(STOP)
+        if self._thread is not None and not self._stop.is_set():
+            self._pipeline = PipelineView(state="starting")
+            self._changed.set()
+            self._say(STOP)
 
     # -- the process -------------------------------------------------------------------------
 
-    def _keep_alive(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
+    def _keep_alive(self) -> None:
         # Inherited by the process: only the service handles Ctrl-C, and then stops the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pause_s = self._first_pause_s
@@ -181,7 +166,7 @@ class WatchedCameras:
                 self._wait_for_change()
                 continue
             try:
-                ended = self._run_once(receive)
+                ended = self._run_once()
             except Exception as error:
                 _log.exception("cameras: supervising the process failed")
                 ended = Ended(problem=f"Watching failed ({type(error).__name__}).")
@@ -193,13 +178,11 @@ class WatchedCameras:
             if not ended.problem and not self._repeat:
                 self._settle(PipelineView(state="ended"), "ended")
                 self._wait_for_change()
-                continue
-            if ended.problem:
+            elif ended.problem:
                 if time.monotonic() - begun_s > _SOUND_S:
                     pause_s = self._first_pause_s
                 _log.error("cameras: %s Retrying in %.0f s.", ended.problem, pause_s)
-                failed = PipelineView(state="failed", problem=ended.problem)
-                self._settle(failed, "lost")
+                self._settle(PipelineView(state="failed", problem=ended.problem), "lost")
                 self._wait_for_change(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 self._restarts += 1
@@ -212,7 +195,7 @@ class WatchedCameras:
             if self._stop.wait(min(0.2, most_s)):
                 break
 
-    def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
+    def _run_once(self) -> Ended:
         """Start the process and pass on its messages until it ends."""
         context = multiprocessing.get_context("spawn")
         link, theirs = context.Pipe()
@@ -235,32 +218,26 @@ class WatchedCameras:
             self._say(STOP)
         try:
             numbers = frozenset(one.number for one in order.settings.cameras)
-            ended = self._listen(link, process, numbers, receive)
+            ended = self._listen(link, process, numbers)
         finally:
             with self._lock:
                 self._link = None
             _end(process)
             link.close()
-        if ended is not None:
-            return ended
-        return Ended(problem=f"The camera process ended with status {process.exitcode}.")
+        status = f"The camera process ended with status {process.exitcode}."
+        return ended or Ended(problem=status)
 
     def _next_order(self) -> Order:
-        order = self._order
-        ignored = tuple(sorted({*order.settings.ignore, *self._ignored}))
-        order = replace(order, settings=replace(order.settings, ignore=ignored))
-        if not self._repeat:
-            return order
-        now = datetime.now(UTC).isoformat()
-        cameras = tuple(replace(one, start=now) for one in order.settings.cameras)
-        return replace(order, settings=replace(order.settings, cameras=cameras))
+        settings = self._order.settings
+        settings = replace(settings, ignore=tuple(sorted({*settings.ignore, *self._ignored})))
+        if self._repeat:
+            now = datetime.now(UTC).isoformat()
+            cameras = tuple(replace(one, start=now) for one in settings.cameras)
+            settings = replace(settings, cameras=cameras)
+        return replace(self._order, settings=settings)
 
     def _listen(
-        self,
-        link: Connection,
-        process: BaseProcess,
-        numbers: frozenset[int],
-        receive: Callable[[SightingEvent | Scene], None],
+        self, link: Connection, process: BaseProcess, numbers: frozenset[int]
     ) -> Ended | None:
         """Pass on messages; None if the process ended, or was killed, without a last message."""
         heard_s, patience_s = time.monotonic(), _OPENING_S
@@ -302,20 +279,19 @@ class WatchedCameras:
                 return Ended(problem=self._shown(message.problem))
             if isinstance(message, Report):
                 patience_s = _SILENT_S
-                if self._changed.is_set():
-                    # The settings changed: this process is about to be replaced.
-                    continue
-                self._views = tuple(
-                    replace(view, last_error=self._shown(view.last_error))
-                    for view in message.cameras
-                )
-                problem = self._shown(message.pipeline.problem)
-                self._pipeline = replace(message.pipeline, problem=problem)
+                # After a change of the settings, this process is about to be replaced.
+                if not self._changed.is_set():
+                    self._views = tuple(
+                        replace(view, last_error=self._shown(view.last_error))
+                        for view in message.cameras
+                    )
+                    problem = self._shown(message.pipeline.problem)
+                    self._pipeline = replace(message.pipeline, problem=problem)
             elif isinstance(message, CameraPicture):
                 self._pictures[message.camera_id] = time.monotonic(), message
             else:
                 try:
-                    receive(message)
+                    self._receive(message)
                 except Exception:
                     # A failing receiver must not end the watching.
                     _log.exception("cameras: an event cannot be delivered")

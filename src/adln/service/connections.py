@@ -10,11 +10,12 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from adln.service.settings import ServeSettings
 
 _NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n"
@@ -23,32 +24,21 @@ _NO_ROOM = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConnectionLimits:
-    """Limits of connections.
-
-    Attributes:
-        most: total number. Idle connections cost little; closing them costs more if they reconnect
-            at once.
-        most_of_one: connections per address; IPv6 addresses count by network (/64), because one
-            machine can use all of it.
-        head_s: time within which the head of a request must arrive, in s.
-        write_s: how long a client may leave an answer unread, in s.
-    """
-
-    most: int = 2048
-    most_of_one: int = 1024
-    head_s: float = 10.0
-    write_s: float = 30.0
+# How long a client may leave an answer unread.
+_WRITE_S = 30.0
 
 
-def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
+def guarded_protocol(settings: ServeSettings) -> type[H11Protocol]:
     """The protocol class of one server, for uvicorn's setting `http`."""
-    return type("GuardedProtocol", (_Guarded,), {"room": _Room(limits), "limits": limits})
+    values = {"room": _Room(settings), "head_s": settings.head_s}
+    return type("GuardedProtocol", (_Guarded,), values)
 
 
 def network_of(address: str) -> str:
-    """The client that an address counts as: an IPv4 address, or an IPv6 network (/64)."""
+    """The client that an address counts as: an IPv4 address, or an IPv6 network (/64).
+
+    One machine can use all addresses of such a network.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -64,7 +54,7 @@ class _Guarded(H11Protocol):
     """A connection with time-outs."""
 
     room: ClassVar["_Room"]
-    limits: ClassVar[ConnectionLimits]
+    head_s: ClassVar[float]
 
     # Used to choose which connection to close when there are too many.
     network = ""
@@ -88,18 +78,15 @@ class _Guarded(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.room.leave(self)
-        for timer in (self._head, self._stuck):
-            if timer is not None:
-                timer.cancel()
+        _cancel(self._head)
+        _cancel(self._stuck)
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
         super().handle_events()
         if self.is_busy:
             self.has_asked = True
-            if self._head is not None:
-                self._head.cancel()
-                self._head = None
+            _cancel(self._head)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -119,13 +106,11 @@ class _Guarded(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stuck = self.loop.call_later(self.limits.write_s, self.give_up)
+        self._stuck = self.loop.call_later(_WRITE_S, self.give_up)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
+        _cancel(self._stuck)
 
     def give_up(self) -> None:
         """Close it without waiting for the other side."""
@@ -134,30 +119,32 @@ class _Guarded(H11Protocol):
 
     def _expect_head(self) -> None:
         self.idle_since_s = time.monotonic()
-        if self._head is not None:
-            self._head.cancel()
+        _cancel(self._head)
         # Closing connections, too: the client may never read their last bytes.
-        self._head = self.loop.call_later(self.limits.head_s, self.give_up)
+        self._head = self.loop.call_later(self.head_s, self.give_up)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class _Room:
     """The connections of a server, by client."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self._limits = limits
+    def __init__(self, settings: ServeSettings) -> None:
+        self._settings = settings
         self._inside: dict[str, set[_Guarded]] = {}
         self._count = 0
 
     def enter(self, one: _Guarded) -> bool:
         """Admit a connection, closing an idle one if necessary; False if it must be refused."""
-        own = self._inside.setdefault(one.network, set())
-        if len(own) >= self._limits.most_of_one:
+        own = self._inside.get(one.network, set())
+        fits = True
+        if len(own) >= self._settings.max_connections_of_one:
             fits = self._evict(own)
-        elif self._count >= self._limits.most:
+        elif self._count >= self._settings.max_connections:
             fits = self._evict(other for group in self._inside.values() for other in group)
-        else:
-            fits = True
-        # Evicting may have emptied and dropped the group.
         if fits:
             self._inside.setdefault(one.network, set()).add(one)
             self._count += 1
@@ -169,8 +156,8 @@ class _Room:
         if one in own:
             own.remove(one)
             self._count -= 1
-        if not own:
-            self._inside.pop(one.network, None)
+            if not own:
+                del self._inside[one.network]
 
     def _evict(self, among: Iterable[_Guarded]) -> bool:
         idle = [one for one in among if not one.is_busy]

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from adln.crops import to_jpeg
+from adln.crops import cut, read_image, to_jpeg
 from adln.errors import SettingsError
 from adln.gallery.records import Sighting
 from adln.gallery.retention import DAY_S, Retention
@@ -35,21 +34,32 @@ _EDGE_PX = 3
 _APART_S = 1.0
 _MARGIN = 0.06
 _TRACK_GAP_S = 1.0
+_SETTINGS = """\
+# Drawn people and drawn cameras; docs/watch.md lists all settings.
+pictures = true
+
+[detector]
+# The true boxes of the drawing. With real cameras, leave this out.
+boxes = "boxes.jsonl"
+
+[jsonl]
+path = ""
+"""
+_CAMERA = """
+[[cameras]]
+name = "{1}"
+number = {0}
+source = "scene/camera_{0}"
+fps = {2}
+"""
 _RECEIPT = "demo.json"
 _FORMAT = 1
 _MAX_PIXELS = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Demo:
-    """Paths of a demonstration.
-
-    Attributes:
-        folder: contains everything.
-        gallery: folder of the gallery.
-        watch: watch file with the cameras.
-        pictures: folder of pictures to search with; they are not in the gallery.
-    """
+    """Paths of a demonstration; its pictures to search with are not in the gallery."""
 
     folder: Path
     gallery: Path
@@ -63,9 +73,8 @@ class Demo:
     @property
     def is_ours(self) -> bool:
         """Whether the folder contains a demonstration, maybe unfinished, or nothing."""
-        if self._receipt() is not None:
-            return True
-        return not self.folder.exists() or not any(self.folder.iterdir())
+        is_empty = not self.folder.exists() or not any(self.folder.iterdir())
+        return is_empty or self._receipt() is not None
 
     def _receipt(self) -> object:
         try:
@@ -76,12 +85,7 @@ class Demo:
 
 def demo_in(folder: Path) -> Demo:
     """The demonstration in a folder, drawn or not."""
-    return Demo(
-        folder=folder,
-        gallery=folder / "gallery",
-        watch=folder / "watch.toml",
-        pictures=folder / "pictures",
-    )
+    return Demo(folder, folder / "gallery", folder / "watch.toml", folder / "pictures")
 
 
 def draw_demo(
@@ -93,11 +97,7 @@ def draw_demo(
 ) -> None:
     """Draw the scene, enrol its people, and write the watch file.
 
-    Args:
-        demo: its paths.
-        network: makes the gallery's embeddings.
-        plan: the people and the length of the scene.
-        on_progress: called with the number of pictures just drawn.
+    `on_progress` is called with the number of pictures just drawn.
 
     Raises:
         AdlnError: the folder contains other files or cannot be written.
@@ -116,7 +116,8 @@ def draw_demo(
         # Made with another network, or interrupted.
         shutil.rmtree(demo.gallery, ignore_errors=True)
         _write_boxes(demo.folder / "boxes.jsonl", truth)
-        _write_settings(demo, plan)
+        cameras = [_CAMERA.format(*one, plan.frames_per_s) for one in CAMERAS.items()]
+        demo.watch.write_text(_SETTINGS + "".join(cameras), encoding="utf-8")
         demo.pictures.mkdir(exist_ok=True)
         _enrol(demo, truth, network, scene)
         receipt = json.dumps(_receipt_of(network))
@@ -147,37 +148,13 @@ def _write_boxes(path: Path, truth: SceneTruth) -> None:
                 track_id = 1 + max((one for one, _ in tracks.values()), default=0)
             tracks[place] = track_id, time_s
             row = {
-                "camera_id": CAMERAS[int(truth.camera_ids[at])],
+                "camera_id": CAMERAS[place[0]],
                 "frame": int(truth.frame_indices[at]),
                 "box_xyxy": truth.boxes_xyxy[at].tolist(),
                 "confidence": float(truth.visible_fractions[at]),
                 "track_id": track_id,
             }
             file.write(json.dumps(row) + "\n")
-
-
-def _write_settings(demo: Demo, plan: ScenePlan) -> None:
-    lines = [
-        "# Drawn people and drawn cameras; docs/watch.md lists all settings.",
-        "pictures = true",
-        "",
-        "[detector]",
-        "# The true boxes of the drawing. With real cameras, leave this out.",
-        'boxes = "boxes.jsonl"',
-        "",
-        "[jsonl]",
-        'path = ""',
-    ]
-    for number, name in CAMERAS.items():
-        lines += [
-            "",
-            "[[cameras]]",
-            f'name = "{name}"',
-            f"number = {number}",
-            f'source = "scene/camera_{number}"',
-            f"fps = {plan.frames_per_s}",
-        ]
-    demo.watch.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _enrol(demo: Demo, truth: SceneTruth, network: Network, scene: Path) -> None:
@@ -191,32 +168,27 @@ def _enrol(demo: Demo, truth: SceneTruth, network: Network, scene: Path) -> None
             if name in STRANGERS or not kept:
                 continue
             number = gallery.enrol(name)
-            sightings = []
-            for row in kept:
-                picture = _cut(scene, truth, row)
-                sightings.append(
-                    Sighting(
-                        embedding=network.embed(picture),
-                        model=network.model,
-                        camera_id=int(truth.camera_ids[row]),
-                        time_s=now_s - DAY_S + float(truth.times_s[row]) * 60,
-                        person_id=number,
-                        quality=1.0,
-                        thumbnail=make_thumbnail(picture, max_pixels=_MAX_PIXELS),
-                    )
+            pictures = [_cut(scene, truth, row) for row in kept]
+            sightings = [
+                Sighting(
+                    embedding=network.embed(picture),
+                    model=network.model,
+                    camera_id=int(truth.camera_ids[row]),
+                    time_s=now_s - DAY_S + float(truth.times_s[row]) * 60,
+                    person_id=number,
+                    thumbnail=make_thumbnail(picture, max_pixels=_MAX_PIXELS),
                 )
+                for row, picture in zip(kept, pictures, strict=True)
+            ]
             gallery.add(sightings)
 
 
 def _clear_looks(truth: SceneTruth) -> dict[int, list[int]]:
     """Person -> rows in which they are not occluded, spread over cameras and time."""
-    heights = truth.boxes_xyxy[:, 3] - truth.boxes_xyxy[:, 1]
-    inside = (
-        (truth.boxes_xyxy[:, 0] > _EDGE_PX)
-        & (truth.boxes_xyxy[:, 1] > _EDGE_PX)
-        & (truth.boxes_xyxy[:, 2] < PLAN.width_px - _EDGE_PX)
-        & (truth.boxes_xyxy[:, 3] < PLAN.height_px - _EDGE_PX)
-    )
+    starts, ends = truth.boxes_xyxy[:, :2], truth.boxes_xyxy[:, 2:]
+    size = np.array([PLAN.width_px, PLAN.height_px])
+    inside = ((starts > _EDGE_PX) & (ends < size - _EDGE_PX)).all(axis=1)
+    heights = ends[:, 1] - starts[:, 1]
     clear = inside & (truth.visible_fractions >= _CLEAR) & (heights >= _LEAST_HEIGHT_PX)
     looks: dict[int, list[int]] = defaultdict(list)
     newest_s: dict[tuple[int, int], float] = {}
@@ -237,15 +209,8 @@ def _spread(rows: Sequence[int]) -> list[int]:
 def _cut(scene: Path, truth: SceneTruth, row: int) -> bytes:
     """The crop of a person, with a small margin."""
     camera, frame = int(truth.camera_ids[row]), int(truth.frame_indices[row])
-    left, top, right, bottom = truth.boxes_xyxy[row].tolist()
-    more_x, more_y = _MARGIN * (right - left), _MARGIN * (bottom - top)
-    with Image.open(scene / f"camera_{camera}" / f"{frame:06d}.jpg") as picture:
-        person = picture.crop(
-            (
-                max(0, round(left - more_x)),
-                max(0, round(top - more_y)),
-                min(picture.width, round(right + more_x)),
-                min(picture.height, round(bottom + more_y)),
-            )
-        )
-        return to_jpeg(person, quality=92)
+    box = truth.boxes_xyxy[row]
+    more = _MARGIN * (box[2:] - box[:2])
+    picture = read_image(scene / f"camera_{camera}" / f"{frame:06d}.jpg")
+    person = cut(picture, [*(box[:2] - more).round(), *(box[2:] + more).round()])
+    return to_jpeg(person, quality=92)

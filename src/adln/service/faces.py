@@ -1,8 +1,8 @@
 """Selects each person's best pictures; cached until their sightings or people change."""
 
-import threading
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Person
@@ -19,11 +19,8 @@ class Faces:
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
-        self._lock = threading.Lock()
         self._changes = 0
-        self._known: OrderedDict[int, tuple[tuple[int, float | None], tuple[int, ...]]] = (
-            OrderedDict()
-        )
+        self._best = lru_cache(_REMEMBERED)(self._find)
 
     def of(self, people: Iterable[Person]) -> dict[int, tuple[int, ...]]:
         """Person -> sightings with a picture, best first, from different visits if possible.
@@ -33,43 +30,33 @@ class Faces:
         Raises:
             GalleryError: the gallery cannot be read.
         """
-        return {person.person_id: self._of_one(person) for person in people}
+        changes = self._changes
+        return {
+            one.person_id: self._best(one.person_id, changes, one.num_sightings, one.last_seen_s)
+            for one in people
+        }
 
     def changed(self) -> None:
         """Invalidate the cache after people were changed: they may have others' sightings now."""
-        with self._lock:
-            self._changes += 1
-            self._known.clear()
+        self._changes += 1
+        self._best.cache_clear()
 
-    def _of_one(self, person: Person) -> tuple[int, ...]:
-        state = person.num_sightings, person.last_seen_s
-        with self._lock:
-            known, changes = self._known.get(person.person_id), self._changes
-        if known is not None and known[0] == state:
-            return known[1]
-        looks = self._best(person.person_id) if person.num_sightings else ()
-        with self._lock:
-            if changes != self._changes:
-                return looks
-            self._known[person.person_id] = state, looks
-            self._known.move_to_end(person.person_id)
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return looks
-
-    def _best(self, person_id: int) -> tuple[int, ...]:
+    def _find(
+        self, person_id: int, changes: int, num_sightings: int, last_seen_s: float | None
+    ) -> tuple[int, ...]:
+        """The best sightings of a person; what follows the person says which state was read."""
+        if not num_sightings:
+            return ()
         where = Filter(persons=frozenset({person_id}))
-        records = [
-            record
-            for record in self._gallery.newest_facts(where, limit=_AMONG)
-            if record.has_picture
-        ]
-        records.sort(key=lambda record: (-record.quality, -record.time_s, record.sighting_id))
-        seen: dict[tuple[int, int], int] = {}
-        turns: list[tuple[int, int, int]] = []
+        newest = self._gallery.newest_facts(where, limit=_AMONG)
+        records = [one for one in newest if one.has_picture]
+        records.sort(key=lambda one: (-one.quality, -one.time_s, one.sighting_id))
+        # The pictures of one visit look much alike: the best of each come first.
+        seen = Counter[tuple[int, int]]()
+        turns: list[tuple[int, int]] = []
         for record in records:
-            # The pictures of one visit look much alike.
             visit = record.camera_id, int(record.time_s // GAP_S)
-            turn = seen[visit] = seen.get(visit, -1) + 1
-            turns.append((turn, len(turns), record.sighting_id))
-        return tuple(sighting_id for _, _, sighting_id in sorted(turns)[:MOST_LOOKS])
+            turns.append((seen[visit], record.sighting_id))
+            seen[visit] += 1
+        turns.sort(key=lambda one: one[0])
+        return tuple(sighting_id for _, sighting_id in turns[:MOST_LOOKS])

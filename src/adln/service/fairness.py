@@ -13,9 +13,7 @@ from contextlib import asynccontextmanager
 class FairSlots:
     """Slots shared round-robin among callers. For one event loop.
 
-    Args:
-        slots: how many can be in use at a time.
-        most_of_one: how many of them one caller may hold; by default all.
+    One caller may hold `most_of_one` of them; by default all.
     """
 
     def __init__(self, slots: int, *, most_of_one: int | None = None) -> None:

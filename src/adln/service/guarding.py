@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adln.service.problems import refusal, too_large
+from adln.service.settings import ServeSettings, is_loopback
 
-PICTURE_PATH_ENDS = ("/picture", "/frames/people")
-"""Paths with these endings take a picture; all others take JSON."""
-
+# Paths with these endings take a picture; all others take JSON.
+_PICTURE_PATH_ENDS = ("/picture", "/frames/people")
 _SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -35,24 +35,16 @@ _SECURITY_HEADERS = {
     # Keeps personal data out of caches of browsers and proxies.
     "Cache-Control": "no-store",
 }
-_HSTS = "max-age=31536000"
 # Headers that proxies, load balancers and tunnels add, and local programs do not send.
 _PROXY_HEADERS = frozenset(
-    {
-        *(
-            "forwarded",
-            "via",
-            "cdn-loop",
-            "client-ip",
-            "true-client-ip",
-            "x-real-ip",
-            "x-real-port",
-        ),
+    (
+        *("forwarded", "via", "cdn-loop", "client-ip", "true-client-ip", "x-real-ip"),
         *("x-client-ip", "x-cluster-client-ip", "x-host", "x-scheme", "x-url-scheme", "x-port"),
         *("x-request-start", "x-queue-start", "x-varnish", "x-cache", "front-end-https"),
         *("x-remote-ip", "x-remote-addr", "remote-addr", "x-coming-from", "x-bluecoat-via"),
         *("x-cloud-trace-context", "x-sendfile-type", "x-accel-mapping", "max-forwards", "proxy"),
-    }
+        "x-real-port",
+    )
 )
 _PROXY_HEADER_STARTS = (
     *("x-forwarded", "x-forward-", "x-original-", "x-proxy", "proxy-", "x-envoy-", "x-haproxy-"),
@@ -61,7 +53,6 @@ _PROXY_HEADER_STARTS = (
     *("tailscale-", "ngrok-", "x-authentik-", "x-auth-request-", "remote-user", "wl-proxy-"),
     *("x-goog-", "x-sucuri-", "incap-"),
 )
-_LOCAL_NAMES = ("localhost",)
 # After this grace time, a body must have arrived at this average rate.
 _GRACE_S = 10.0
 _LEAST_BYTES_PER_S = 4096
@@ -70,41 +61,26 @@ _LEAST_BYTES_PER_S = 4096
 class Guard:
     """ASGI middleware that refuses unsafe requests and sets the headers of every response.
 
-    Args:
-        app: the guarded application.
-        hosts: names by which browsers may reach this service. Addresses are always allowed: a page
-            of another site can only point a *name* of its own at this machine.
-        tokens_required: whether each request needs a token. If not, requests through a proxy are
-            refused, because they would give everyone access.
-        picture_bytes: largest body of requests that send a picture.
-        json_bytes: largest body of all others.
-        body_s: how long a body may take to arrive; a very slow one is refused earlier.
-        tls: whether the service speaks HTTPS.
-        on_answer: called with scope, status and seconds of every request.
+    `on_answer` is called with scope, status and seconds of every request.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        hosts: Iterable[str],
-        tokens_required: bool,
-        picture_bytes: int,
-        json_bytes: int,
-        body_s: float,
-        tls: bool,
+        settings: ServeSettings,
         on_answer: Callable[[Scope, int, float], None],
     ) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts)
-        self._tokens_required = tokens_required
-        self._picture_bytes = picture_bytes
-        self._json_bytes = json_bytes
-        self._body_s = body_s
-        self._headers = {
-            **_SECURITY_HEADERS,
-            **({"Strict-Transport-Security": _HSTS} if tls else {}),
-        }
+        self._settings = settings
+        # Addresses are always allowed: a page of another site can only point a *name* of its own at
+        # this machine.
+        own = socket.gethostname()
+        names = ("localhost", own, f"{own}.local", *settings.hosts)
+        self._hosts = frozenset(name.lower() for name in names)
+        self._headers = dict(_SECURITY_HEADERS)
+        if settings.tls_certificate is not None:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
         self._on_answer = on_answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,18 +103,16 @@ class Guard:
                     headers["Connection"] = "close"
             await send(message)
 
+        is_picture = scope["path"].endswith(_PICTURE_PATH_ENDS)
+        settings = self._settings
+        limit = settings.max_picture_bytes if is_picture else settings.max_json_bytes
         try:
             headers = Headers(scope=scope)
             refused = self._refused(scope, headers)
-            if refused is not None:
-                await refused(scope, receive, send_guarded)
-                return
-            takes_picture = scope["path"].endswith(PICTURE_PATH_ENDS)
-            limit = self._picture_bytes if takes_picture else self._json_bytes
-            if _stated_length(headers) > limit:
-                await refusal(413, too_large(limit))(scope, receive, send_guarded)
-                return
-            await self._app(scope, self._limited(receive, limit), send_guarded)
+            if refused is None and _stated_length(headers) > limit:
+                refused = refusal(413, too_large(limit))
+            answer = refused or self._app
+            await answer(scope, self._limited(receive, limit), send_guarded)
         finally:
             self._on_answer(scope, status, time.perf_counter() - began)
 
@@ -151,7 +125,8 @@ class Guard:
                 "setting `hosts`.",
                 problem="wrong_host",
             )
-        if not self._tokens_required and not _is_direct(scope, headers):
+        # Through a proxy, everyone would have access.
+        if not self._settings.tokens_required and not _is_direct(scope, headers):
             return refusal(
                 403,
                 "Without tokens, requests must come directly from this machine, to its loopback "
@@ -159,20 +134,16 @@ class Guard:
                 "`require_token`.",
                 problem="behind_a_proxy",
             )
-        is_safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        site = headers.get("sec-fetch-site", "none")
-        origin = headers.get("origin")
-        is_foreign = site not in ("none", "same-origin") or (
-            origin is not None
-            and origin.partition("://")[2].lower() != headers.get("host", "").lower()
-        )
+        is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+        if (origin := headers.get("origin")) is not None:
+            is_own &= origin.partition("://")[2].lower() == headers.get("host", "").lower()
         # Other sites may link to this page, but not send requests to the API.
         is_link = (
-            is_safe
+            scope["method"] in ("GET", "HEAD", "OPTIONS")
             and headers.get("sec-fetch-mode") == "navigate"
             and not scope["path"].startswith("/api/")
         )
-        if is_foreign and not is_link:
+        if not is_own and not is_link:
             message = "Requests from pages of other sites are not allowed."
             return refusal(403, message, problem="foreign_page")
         return None
@@ -190,7 +161,7 @@ class Guard:
             now_s = time.monotonic()
             # Counts from the first read: waiting in a queue before that is not the client's fault.
             began_s = now_s if began_s is None else began_s
-            longest_s = min(self._body_s, _GRACE_S + taken / _LEAST_BYTES_PER_S)
+            longest_s = min(self._settings.body_s, _GRACE_S + taken / _LEAST_BYTES_PER_S)
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, began_s + longest_s - now_s))
             except TimeoutError as error:
@@ -203,12 +174,6 @@ class Guard:
             return message
 
         return receive_limited
-
-
-def known_hosts(more: Iterable[str]) -> list[str]:
-    """Names of this machine, plus those of the settings."""
-    own = socket.gethostname().lower()
-    return [*_LOCAL_NAMES, own, f"{own}.local", *more]
 
 
 def _stated_length(headers: Headers) -> int:
@@ -230,18 +195,12 @@ def _is_direct(scope: Scope, headers: Headers) -> bool:
     """
     if any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_STARTS) for name in headers):
         return False
-    # nginx's default towards its upstream; browsers have not used it since 1999.
-    if scope.get("http_version") == "1.0":
-        return False
     host = headers.get("host", "")
-    name = _host_name(host)
-    if name not in _LOCAL_NAMES and not (
-        _is_address(name) and ipaddress.ip_address(name).is_loopback
-    ):
+    # HTTP/1.0: nginx's default towards its upstream; browsers have not used it since 1999.
+    if scope.get("http_version") == "1.0" or not is_loopback(_host_name(host)):
         return False
     port = (host.partition("]")[2] if host.startswith("[") else host).partition(":")[2]
-    server = scope.get("server")
-    served = server[1] if server else None
+    _, served = scope.get("server") or (None, None)
     usual = "443" if scope.get("scheme") == "https" else "80"
     return served is None or (port or usual) == str(served)
 

@@ -71,14 +71,7 @@ class PipelineView:
 
 @dataclass(frozen=True, kw_only=True)
 class PersonInView:
-    """A person in a camera's view.
-
-    Attributes:
-        track_id: number given by the camera's tracker.
-        box_xyxy: box, in px of the camera's picture.
-        person_id: number of the person; None if unknown.
-        verdict: how certain the identification is.
-    """
+    """A person in a camera's view, in px of its picture; `person_id` is None if unknown."""
 
     __pydantic_config__ = STRICT
 
@@ -90,15 +83,7 @@ class PersonInView:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """The people in a camera's view at one moment.
-
-    Attributes:
-        camera_id: the camera's number in the gallery.
-        time_s: time of the picture, in seconds since 1970.
-        width_px: width of the picture.
-        height_px: height of the picture.
-        people: the people in it.
-    """
+    """The people in a camera's view at one moment, in seconds since 1970."""
 
     __pydantic_config__ = STRICT
 
@@ -111,13 +96,7 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraPicture:
-    """A camera's current picture.
-
-    Attributes:
-        camera_id: the camera's number.
-        time_s: its time, in seconds since 1970; there is a `Scene` of the same time.
-        jpeg: the picture, downscaled.
-    """
+    """A camera's current picture, downscaled; there is a `Scene` of the same time."""
 
     camera_id: int
     time_s: float
@@ -170,32 +149,23 @@ class Events:
         return len(self._listeners)
 
     def publish(self, kind: str, content: dict[str, Any]) -> None:
-        """Send an event to all listeners, and keep it for those who reconnect.
-
-        Args:
-            kind: "sighting" or "gallery".
-            content: JSON-serialisable.
-        """
+        """Send a "sighting" or "gallery" to all listeners; kept for those who reconnect."""
         with self._lock:
             self._number += 1
             text = f"id: {self._number}\n{_text(kind, content)}"
             person_id = content.get("person_id")
             persons = frozenset[int]() if person_id is None else frozenset({person_id})
             self._kept.append(_Event(self._number, text, persons))
-            for listener in self._listeners:
-                listener.put(text)
+            self._send(text)
 
     def show(self, kind: str, content: dict[str, Any]) -> None:
-        """Send a short-lived event to the current listeners only; it is not kept.
-
-        Args:
-            kind: "cameras" or "scene".
-            content: JSON-serialisable.
-        """
+        """Send short-lived "cameras" or a "scene" to the current listeners only."""
         with self._lock:
-            text = _text(kind, content)
-            for listener in self._listeners:
-                listener.put(text)
+            self._send(_text(kind, content))
+
+    def _send(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.put(text)
 
     def take(self, event: SightingEvent | Scene) -> None:
         """Send an event of the cameras; a sighting goes without its picture."""
@@ -223,23 +193,20 @@ class Events:
     def forget(self, person_id: int, known: Container[int] | None = None) -> None:
         """Drop kept and queued events about a person.
 
-        Args:
-            person_id: number of the person.
-            known: all people in the gallery; events about anyone else are dropped, too, because
-                other programs may have merged them into this person.
+        With `known`, all people in the gallery, also those about anyone else: other programs may
+        have merged them into this person.
         """
         with self._lock:
-            left = [
+            gone = [
                 one
                 for one in self._kept
-                if person_id not in one.persons
-                and (known is None or all(person in known for person in one.persons))
+                if person_id in one.persons
+                or (known is not None and any(who not in known for who in one.persons))
             ]
-            gone = {one.text for one in self._kept} - {one.text for one in left}
-            self._kept.clear()
-            self._kept.extend(left)
+            for event in gone:
+                self._kept.remove(event)
             for listener in self._listeners:
-                listener.drop(gone)
+                listener.drop({event.text for event in gone})
 
     def count_of(self, caller: str) -> int:
         """The number of a caller's listeners."""
@@ -255,18 +222,15 @@ class Events:
     ) -> AsyncIterator[str]:
         """Events as they happen, in the format of server-sent events, until `close`.
 
-        Args:
-            after: number of the last event that the listener received; later events are sent
-                first, as far as they are kept.
-            caller: name of the listener's caller.
-            may_listen: whether the listener is still authorised; checked before each event and
-                every few seconds.
+        Events later than `after`, the number of the last one that the listener received, are sent
+        first, as far as they are kept. `may_listen` is asked before each event and every few
+        seconds.
         """
         listener = _Listener(asyncio.get_running_loop(), caller, may_listen)
         with self._lock:
-            missed = [one.text for one in self._kept if after is not None and one.number > after]
-            for text in missed:
-                listener.put(text)
+            for one in self._kept:
+                if after is not None and one.number > after:
+                    listener.put(one.text)
             self._listeners.add(listener)
             if self._closed:
                 listener.close()
@@ -308,7 +272,7 @@ class _Listener:
         self.caller = caller
         self._may_listen = may_listen
         self._loop = loop
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[str] = deque(maxlen=_WAITING)
         self._news = asyncio.Event()
         self._lost = 0
         self._closed = False
@@ -316,17 +280,14 @@ class _Listener:
 
     def put(self, text: str) -> None:
         with self._lock:
-            if len(self._waiting) >= _WAITING:
-                self._waiting.popleft()
-                self._lost += 1
+            self._lost += len(self._waiting) == _WAITING
             self._waiting.append(text)
         self._wake()
 
     def drop(self, texts: Container[str]) -> None:
         with self._lock:
             left = [text for text in self._waiting if text not in texts]
-            self._waiting.clear()
-            self._waiting.extend(left)
+            self._waiting = deque(left, maxlen=_WAITING)
 
     def close(self) -> None:
         self._closed = True
@@ -354,9 +315,8 @@ class _Listener:
             quiet_s = 0.0
             self._news.clear()
             with self._lock:
-                texts, lost = list(self._waiting), self._lost
-                self._waiting.clear()
-                self._lost = 0
+                texts, self._waiting = self._waiting, deque(maxlen=_WAITING)
+                lost, self._lost = self._lost, 0
             if lost:
                 yield f'event: lost\ndata: {{"events":{lost}}}\n\n'
             for text in texts:

@@ -30,9 +30,9 @@ class JsonFormatter(TextFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         values = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": public_text(record.getMessage(), *self._sources),
@@ -44,11 +44,9 @@ class JsonFormatter(TextFormatter):
 
 
 def set_up_logs(kind: str, sources: Sequence[str] = ()) -> None:
-    """Send the logs of this process to stderr.
+    """Send the logs of this process to stderr, as "text" or "json".
 
-    Args:
-        kind: "text" or "json".
-        sources: addresses of cameras, whose passwords are removed from every record.
+    The passwords in `sources`, the addresses of cameras, are removed from every record.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(sources) if kind == "json" else TextFormatter(sources))

@@ -50,11 +50,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The last message.
-
-    Attributes:
-        problem: why the process ends; "" if all recordings have ended or it was asked to stop.
-    """
+    """The last message; no problem if all recordings have ended or it was asked to stop."""
 
     __pydantic_config__ = STRICT
 
@@ -79,35 +75,22 @@ _REPORT, _SCENE, _ENDED, _HEAD = (
 )
 
 
-def send(link: Connection, message: Message) -> None:
-    """Send a message to the service; a sighting goes without its picture.
-
-    Raises:
-        OSError: the service is gone.
-    """
-    link.send_bytes(encode(message))
-
-
 def encode(message: Message) -> bytes:
-    """Encode a message as bytes for `decode`."""
+    """Encode a message as bytes for `decode`; a sighting goes without its picture."""
     if isinstance(message, SightingEvent):
         return b"e" + replace(message, crop_jpeg=None).to_json().encode()
     if isinstance(message, Report):
-        return b"r" + bytes(_REPORT.dump_json(message))
+        return b"r" + _REPORT.dump_json(message)
     if isinstance(message, Scene):
-        return b"s" + bytes(_SCENE.dump_json(message))
+        return b"s" + _SCENE.dump_json(message)
     if isinstance(message, Ended):
-        return b"d" + bytes(_ENDED.dump_json(Ended(problem=_one_line(message.problem))))
-    head = bytes(_HEAD.dump_json(_PictureHead(message.camera_id, message.time_s)))
+        return b"d" + _ENDED.dump_json(Ended(problem=_one_line(message.problem)))
+    head = _HEAD.dump_json(_PictureHead(message.camera_id, message.time_s))
     return b"p" + struct.pack(">I", len(head)) + head + message.jpeg
 
 
 def decode(data: bytes, cameras: Collection[int]) -> Message:
-    """Decode and validate a message of a possibly compromised process.
-
-    Args:
-        data: the message.
-        cameras: numbers of the existing cameras; messages about others are refused.
+    """Decode and validate a message of a possibly compromised process, about these cameras only.
 
     Raises:
         ServiceError: it is not a valid message.

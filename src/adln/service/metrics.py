@@ -4,6 +4,7 @@ The registry belongs to the instance, as in `adln.pipeline.metrics`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -14,45 +15,25 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ServiceMetrics:
-    """The counters of one service.
-
-    Args:
-        listeners: returns the number of pages that follow live events.
-        source: the cameras.
-
-    Attributes:
-        registry: contains all of them; more can be registered with it.
-        requests: answers by route, method and status.
-        seconds: time of a request, by route.
-        stored: sightings stored, by origin ("picture" or "push").
-        refused_tokens: requests with a wrong token.
-    """
+    """The counters of one service; `listeners` returns the number of open event streams."""
 
     def __init__(self, listeners: Callable[[], int], source: EventSource) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "adln_http_requests",
-            "Responses.",
-            ("route", "method", "status"),
-            registry=registry,
-        )
+        self._registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry}
+        labels = ("route", "method", "status")
+        self.requests = Counter("adln_http_requests", "Responses.", labels, **own)
         self.seconds = Histogram(
-            "adln_http_seconds",
-            "Duration of a request.",
-            ("route",),
-            registry=registry,
-            buckets=_SECONDS,
+            "adln_http_seconds", "Duration of a request.", ("route",), buckets=_SECONDS, **own
         )
-        self.stored = Counter("adln_stored", "Sightings stored.", ("source",), registry=registry)
-        self.refused_tokens = Counter("adln_refused_tokens", "Wrong tokens.", registry=registry)
-        Gauge("adln_listeners", "Open event streams.", registry=registry).set_function(listeners)
-        running = Gauge("adln_cameras_running", "Cameras that deliver frames.", registry=registry)
+        # By origin: "picture" or "push".
+        self.stored = Counter("adln_stored", "Sightings stored.", ("source",), **own)
+        self.refused_tokens = Counter("adln_refused_tokens", "Wrong tokens.", **own)
+        Gauge("adln_listeners", "Open event streams.", **own).set_function(listeners)
+        running = Gauge("adln_cameras_running", "Cameras that deliver frames.", **own)
         running.set_function(lambda: sum(one.state == "running" for one in source.cameras()))
-        restarts = Gauge(
-            "adln_cameras_restarts", "Restarts of the camera process.", registry=registry
-        )
+        restarts = Gauge("adln_cameras_restarts", "Restarts of the camera process.", **own)
         restarts.set_function(lambda: 0 if (view := source.pipeline()) is None else view.restarts)
 
     def text(self) -> str:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry).decode("utf-8")
+        return generate_latest(self._registry).decode("utf-8")

@@ -44,7 +44,6 @@ class Network:
     """Embeds pictures.
 
     Attributes:
-        model: its key in the gallery.
         embed: content of a picture file -> (D,) float32 of unit length; raises `ImageError`.
         precision: of its arithmetic, as text.
         scales: calibrations of the depths of its file, as far as there are any.
@@ -64,11 +63,9 @@ class Network:
 
 
 def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
-    """Open the network of the settings.
+    """Open the network that the settings name, if any, and its scale.
 
-    Returns:
-        The network, or None if the settings name none; and its scale: the calibration beside it,
-        otherwise the thresholds of the settings, otherwise None.
+    That is the calibration beside it, otherwise the thresholds of the settings, otherwise None.
 
     Raises:
         ModelFileError: the file or its calibration cannot be used, or it does not have the depth.
@@ -83,11 +80,10 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
     network: Network | None = None
     calibration: Scale | None = None
     for file in files:
-        found, calibration = _open(file, settings, first=network)
-        network = found
-        depths.append(found.model.depth)
+        network, calibration = _open(file, settings, first=network)
+        depths.append(network.model.depth)
     depths_for(depths, settings.quality, files=files)
-    return network, calibration if calibration is not None else stated
+    return network, calibration or stated
 
 
 def _open(
@@ -100,16 +96,10 @@ def _open(
     calibrations = read_calibration(path, model_sha256=embedder.model.sha256)
     calibration = None if calibrations is None else calibrations.of(depth, flip=settings.flip)
     scales = Scales() if calibrations is None else calibrations.scales(flip=settings.flip)
-
-    def embed(picture: bytes) -> NDArray[np.float32]:
-        embedding: NDArray[np.float32] = embedder.embed_picture(picture)[depth]
-        return embedding
-
+    space = embedder.manifest.space_of(depth)
     network = Network(
-        model=ModelKey(
-            embedder.model.sha256, depth, embedder.dim, embedder.manifest.space_of(depth)
-        ),
-        embed=embed,
+        model=ModelKey(embedder.model.sha256, depth, embedder.dim, space),
+        embed=lambda picture: embedder.embed_picture(picture)[depth],
         precision=embedder.manifest.precision,
         # Scores between two depths are judged by the calibrations of both.
         scales=scales if first is None else first.scales.joined(scales),
@@ -121,15 +111,10 @@ def _open(
 
 
 def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:
-    """Refuse pictures that are not JPEG, PNG or WebP, or too large when decoded.
-
-    Only the header is read.
-
-    Returns:
-        Width and height of the upright picture, px.
+    """Width and height of a picture when upright, in px; only its header is read.
 
     Raises:
-        PictureRefusedError: see above.
+        PictureRefusedError: it is not JPEG, PNG or WebP, or too large when decoded.
     """
     kind = next((kind for start, kind in _FORMATS if data.startswith(start)), None)
     if kind is None:

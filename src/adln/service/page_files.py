@@ -8,29 +8,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 _TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".webmanifest": "application/manifest+json",
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
 }
-_START = "index.html"
 
 
 def page_routes() -> list[BaseRoute]:
     """A route for each file of the page; "/" is index.html."""
     routes: list[BaseRoute] = []
-    for file in sorted(resources.files("adln.service").joinpath("page").iterdir(), key=_name):
-        kind = _TYPES.get(f".{file.name.rpartition('.')[2]}")
-        if kind is None:
-            continue
-        path = "/" if file.name == _START else f"/page/{file.name}"
-        routes.append(_route(path, file.read_bytes(), kind))
+    for file in resources.files("adln.service").joinpath("page").iterdir():
+        if kind := _TYPES.get(file.name.rpartition(".")[2]):
+            path = "/" if file.name == "index.html" else f"/page/{file.name}"
+            routes.append(_route(path, file.read_bytes(), kind))
     return routes
-
-
-def _name(file: object) -> str:
-    return str(getattr(file, "name", ""))
 
 
 def _route(path: str, content: bytes, kind: str) -> Route:

@@ -1,17 +1,17 @@
 """The parts of a running service, passed to its routes."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from fastapi.routing import APIRoute
-
 from adln.gallery.interface import Gallery
-from adln.gallery.records import ModelKey
+from adln.gallery.records import ModelKey, StoredSighting
 from adln.matching.calibration import Scale
+from adln.service.answers import ModelName, SightingOut, VisitOut
 from adln.service.batching import Searches
-from adln.service.bodies import Bodies
+from adln.service.bodies import Bodies, bounded_route
 from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
@@ -26,37 +26,25 @@ from adln.service.silences import Silences
 from adln.service.state import Caller, ServiceState
 from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
+from adln.service.visits import Visit
+
+# The gallery makes one change at a time; one more, from another caller, may wait for it there.
+_CHANGES_AT_ONCE = 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Parts:
-    """What the routes work with.
+    """What the routes work with: what is given, and what belongs to this service alone.
 
     Attributes:
-        settings: as read.
-        gallery: the gallery.
         network: embeds pictures; None if the service has no network.
         scale: calibration of scores; None if there is none.
-        state: tokens and audit log.
-        source: the cameras.
-        events: sends live events to pages.
-        metrics: for Prometheus.
-        searches: batches searches of the gallery.
-        people: cache of the people in the gallery.
-        faces: selects people's best pictures.
-        undo: changes that can be undone.
-        started_s: start time, of `time.monotonic`.
-        changing: lock held while people are changed, so that an undo restores the state before.
-        bodies: limits the memory for request bodies.
-        turns: slots for work in threads.
-        embedding: slots for embedding pictures.
-        route: class of the routes.
-        listed: limits how often a caller's listing of people is logged.
+        state: tokens and audit log; like the gallery, it stays open when the service ends.
+        source: the cameras; they run as long as the service does.
+        events: sends live events to pages; the caller may close it to end all event streams.
         tidying: applies the retention rules; None if the service does not.
-        admitted: networks already known to be comparable with the gallery's.
-        silences: times without pictures from cameras.
-        find_people: detects people in a picture, see `adln.service.frames`; None without detector.
         try_camera: takes one picture, as JPEG, from the address of a camera.
+        find_people: detects people in a picture, see `adln.service.frames`; None without detector.
     """
 
     settings: ServeSettings
@@ -66,23 +54,32 @@ class Parts:
     state: ServiceState
     source: EventSource
     events: Events
-    metrics: ServiceMetrics
-    searches: Searches
-    people: People
-    faces: Faces
-    undo: UndoList
-    started_s: float
-    bodies: Bodies
-    turns: FairSlots
-    embedding: FairSlots
-    route: type[APIRoute]
-    listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
-    admitted: set[ModelKey] = field(default_factory=set)
-    silences: Silences = field(default_factory=Silences)
-    find_people: FindPeople | None = None
     try_camera: Callable[[str], bytes] = try_camera
-    changing: threading.Lock = field(default_factory=threading.Lock)
+    find_people: FindPeople | None = None
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.started_s = time.monotonic()
+        self.metrics = ServiceMetrics(lambda: self.events.listeners, self.source)
+        self.searches = Searches(self.gallery)
+        self.people = People(self.gallery)
+        self.faces = Faces(self.gallery)
+        self.silences = Silences()
+        self.undo = UndoList()
+        # Held while people are changed, so that an undo restores the state before.
+        self.changing = threading.Lock()
+        # Networks already known to be comparable with the gallery's.
+        self.admitted: set[ModelKey] = set()
+        self.bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
+        # For work in threads, and for embedding pictures.
+        self.turns = FairSlots(settings.threads)
+        self.embedding = FairSlots(settings.embed_at_once)
+        changes = FairSlots(_CHANGES_AT_ONCE, most_of_one=1)
+        self.route = bounded_route(
+            self.bodies, self.turns, changes, json_bytes=settings.max_json_bytes
+        )
+        self._listed = RateLimit(1, at_once=1)
 
     def notify(self, what: str, person_id: int | None) -> None:
         """Notify pages that the gallery has changed, so that they update."""
@@ -92,9 +89,36 @@ class Parts:
 
     def record_list(self, caller: Caller, facts: Mapping[str, Any]) -> None:
         """Log that a caller lists people, unless that was logged recently."""
-        if self.listed.wait_s(caller.name) == 0:
+        if self._listed.wait_s(caller.name) == 0:
             self.state.record(caller.name, "list people", facts, synced=False)
 
     def camera_name(self, camera_id: int) -> str:
         """Name of a camera for display."""
         return self.settings.camera_names.get(camera_id, f"camera {camera_id}")
+
+
+def sighting_out(parts: Parts, record: StoredSighting) -> SightingOut:
+    """A stored sighting as a response."""
+    more = {
+        "depth": record.model.depth,
+        "model": ModelName.of(record.model),
+        "has_picture": record.thumbnail is not None,
+    }
+    return SightingOut(**_called(parts, record) | more)
+
+
+def visit_out(parts: Parts, visit: Visit) -> VisitOut:
+    """A visit as a response."""
+    newest = visit.sighting_ids[0]
+    return VisitOut(
+        **_called(parts, visit),
+        sightings=len(visit.sighting_ids),
+        sighting_id=newest if visit.picture_id is None else visit.picture_id,
+    )
+
+
+def _called(parts: Parts, record: StoredSighting | Visit) -> dict[str, Any]:
+    """The values of a record, and what its person and camera are called."""
+    person_id = record.person_id
+    name = None if person_id is None else parts.people.names().get(person_id)
+    return {**vars(record), "name": name, "camera_name": parts.camera_name(record.camera_id)}

@@ -9,18 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from adln.gallery.interface import Gallery
-from adln.gallery.records import EVERYTHING, Filter, Person
+from adln.gallery.records import Person
 
 STALE_S = 5.0
 
 
 class People:
-    """The people of a gallery. May be used by several threads.
-
-    Args:
-        gallery: the gallery.
-        clock: monotonic time in s.
-    """
+    """The people of a gallery. May be used by several threads; `clock` is monotonic, in s."""
 
     def __init__(self, gallery: Gallery, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._gallery = gallery
@@ -28,9 +23,7 @@ class People:
         self._lock = threading.Lock()
         self._known: Mapping[int, Person] = {}
         self._names: Mapping[int, str | None] = {}
-        self._seen = 0
-        # Before the first time.
-        self._read_s = -STALE_S
+        self._read_s = 0.0
         self._outdated = True
 
     def by_id(self) -> Mapping[int, Person]:
@@ -61,16 +54,6 @@ class People:
         """Invalidate the cache after people were changed."""
         self._outdated = True
 
-    def count(self, where: Filter = EVERYTHING) -> int:
-        """Upper bound of the number of people that pass a filter.
-
-        Too high a number makes a verdict stricter; too low a number would make it wrong.
-        """
-        people = self.by_id().values()
-        if where == EVERYTHING:
-            return self._seen
-        return sum(person.num_sightings > 0 and _may_pass(person, where) for person in people)
-
     def _read(self) -> None:
         self._outdated = False
         try:
@@ -80,19 +63,4 @@ class People:
             raise
         self._known = {person.person_id: person for person in people}
         self._names = {person.person_id: person.name for person in people}
-        self._seen = sum(person.num_sightings > 0 for person in people)
         self._read_s = self._clock()
-
-
-def _may_pass(person: Person, where: Filter) -> bool:
-    cameras = frozenset(person.cameras) - where.not_cameras
-    if where.cameras is not None:
-        cameras &= where.cameras
-    first, last = person.first_seen_s, person.last_seen_s
-    return (
-        bool(cameras)
-        and (where.from_s is None or (last is not None and last >= where.from_s))
-        and (where.until_s is None or (first is not None and first < where.until_s))
-        and (where.persons is None or person.person_id in where.persons)
-        and person.person_id not in where.not_persons
-    )

@@ -28,8 +28,6 @@ _WORDS = {
     500: "broken",
     503: "not_now",
 }
-# Unknown keys come from the client and may be long.
-_LONGEST_STEP = 40
 _log = logging.getLogger(__name__)
 
 
@@ -44,10 +42,17 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def sends(
+    kind: str, description: str = "Successful Response", **schema: str
+) -> dict[int | str, dict[str, Any]]:
+    """The response of a route that is not JSON for OpenAPI."""
+    content = {kind: {"schema": {"type": "string", **schema}}}
+    return {200: {"description": description, "content": content}}
+
+
 def a_jpeg(description: str) -> dict[int | str, dict[str, Any]]:
     """A JPEG response of a route for OpenAPI."""
-    content = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
-    return {200: {"description": description, "content": content}}
+    return sends("image/jpeg", description, format="binary")
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -88,27 +93,23 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # Does not quote the input: it may be personal data or hostile.
+    # Does not quote the input, which may be personal data or hostile; unknown keys may be long.
     parts = [
-        f"{'.'.join(str(step)[:_LONGEST_STEP] for step in problem['loc'])}: {problem['msg'][:200]}"
+        f"{'.'.join(str(step)[:40] for step in problem['loc'])}: {problem['msg'][:200]}"
         for problem in error.errors()[:5]
     ]
     return refusal(422, "; ".join(parts)[:2000])
 
 
 async def _of_adln(request: Request, error: Exception) -> Response:
-    if isinstance(error, PictureRefusedError):
-        return refusal(413 if error.too_large else 422, str(error))
     if isinstance(error, ImageError):
-        return refusal(422, str(error))
+        is_too_large = isinstance(error, PictureRefusedError) and error.too_large
+        return refusal(413 if is_too_large else 422, str(error))
     if isinstance(error, ServiceError) or isinstance(error.__cause__, sqlite3.Error | OSError):
         # Disk or database: the details are only for the operators of the service.
         _log.error("%s", error)
-        return refusal(
-            503,
-            "Nothing was changed: the disk or the database failed.",
-            headers={"Retry-After": "5"},
-        )
+        message = "Nothing was changed: the disk or the database failed."
+        return refusal(503, message, headers={"Retry-After": "5"})
     if isinstance(error, GalleryError):
         return refusal(409, without_place(error))
     _log.error("%s", error)

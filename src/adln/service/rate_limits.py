@@ -10,12 +10,9 @@ _MOST_CLIENTS = 10_000
 
 
 class RateLimit:
-    """Limits the requests per minute of each client.
+    """Limits the requests per minute of each client; 0 for no limit.
 
-    Args:
-        per_minute: the limit; 0 for none.
-        at_once: largest burst; by default half of `per_minute`.
-        clock: monotonic time in s.
+    The largest burst (`at_once`) is by default half of that; `clock` is monotonic, in s.
     """
 
     def __init__(
@@ -32,12 +29,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, client: str, *, take: bool = True) -> float:
-        """How long a client has to wait, in s; 0 if the request is allowed.
-
-        Args:
-            client: key of the client.
-            take: count this request if it is allowed; otherwise only check.
-        """
+        """How long a client has to wait, in s; 0 if allowed, which `take` counts."""
         if self._per_s == 0:
             return 0.0
         now = self._clock()

@@ -6,7 +6,7 @@ were only added, for four times as long as the examination took.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,7 +14,7 @@ from adln.errors import GalleryError
 from adln.gallery.adapting import scales_in
 from adln.gallery.clustering import Group, group_sightings
 from adln.gallery.interface import Gallery
-from adln.gallery.records import NO_PERSON, Filter, Person, StoredSighting
+from adln.gallery.records import NO_PERSON, Filter, Person
 from adln.gallery.spaces import group_by_space
 from adln.matching.calibration import Scales
 from adln.matching.identification import LEAST_GALLERY, identify
@@ -31,18 +31,9 @@ Kind = Literal["merge", "strange", "unnamed", "group"]
 _REST = 4.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Item:
-    """A decision for a person to make; see `adln.service.answers.ReviewItem`.
-
-    Attributes:
-        key: stable identifier.
-        kind: "merge", "strange", "unnamed" or "group".
-        likeness: cosine between the two; None if nothing is compared.
-        person_id: the person concerned; None for a group.
-        other_id: the possible match, if any.
-        sighting_ids: the sightings concerned, best first; empty for all of the person's.
-    """
+    """A decision for a person to make; see `adln.service.answers.ReviewItem`."""
 
     key: str
     kind: Kind
@@ -63,11 +54,7 @@ class Found:
 class ReviewQueue:
     """Finds pending decisions. May be used by several threads; one examines at a time.
 
-    Args:
-        gallery: the gallery; only read.
-        people: its people.
-        scales: calibrations of scores.
-        clock: monotonic time in s.
+    The gallery is only read; `clock` is monotonic, in s.
     """
 
     def __init__(
@@ -135,8 +122,8 @@ class ReviewQueue:
                 )
         items = [
             Item(
-                key=f"merge:{one.into}:{one.person_id}",
-                kind="merge",
+                f"merge:{one.into}:{one.person_id}",
+                "merge",
                 likeness=one.score,
                 person_id=one.into,
                 other_id=one.person_id,
@@ -145,8 +132,8 @@ class ReviewQueue:
         ]
         items += [
             Item(
-                key=f"strange:{one.sighting_id}",
-                kind="strange",
+                f"strange:{one.sighting_id}",
+                "strange",
                 likeness=one.other_score,
                 person_id=one.person_id,
                 other_id=one.other_id,
@@ -156,12 +143,12 @@ class ReviewQueue:
         ]
         merging = {person for one in review.merges for person in (one.into, one.person_id)}
         unnamed = [
-            Item(key=f"unnamed:{one.person_id}", kind="unnamed", person_id=one.person_id)
+            Item(f"unnamed:{one.person_id}", "unnamed", person_id=one.person_id)
             for one in sorted(people, key=lambda one: (-one.num_sightings, one.person_id))
             if one.name is None and one.num_sightings and one.person_id not in merging
         ]
         grouped = [
-            Item(key=f"group:{min(one.sighting_ids)}", kind="group", sighting_ids=one.sighting_ids)
+            Item(f"group:{min(one.sighting_ids)}", "group", sighting_ids=one.sighting_ids)
             for one in groups
             if len(one.sighting_ids) > 1
         ]
@@ -190,25 +177,21 @@ class ReviewQueue:
 
     def _suggest(self, item: Item) -> Item:
         """The item with a possible match, if there is one."""
-        look = self._best_look(item)
-        if look is None:
+        itself = frozenset[int]() if item.person_id is None else frozenset({item.person_id})
+        if item.sighting_ids:
+            looks = self._gallery.get(item.sighting_ids[:1])
+        else:
+            looks = self._gallery.newest(Filter(persons=itself), limit=16)
+        if not looks:
             return item
-        itself = () if item.person_id is None else (item.person_id,)
+        look = max(looks, key=lambda one: (one.quality, one.sighting_id))
         answer = identify(
             self._gallery,
             look.embedding.astype("float32"),
             model=look.model,
             scales=self._scales,
-            where=Filter(not_persons=frozenset(itself)),
+            where=Filter(not_persons=itself),
         )
         if answer.person is None or answer.verdict is None or answer.person.name is None:
             return item
         return replace(item, other_id=answer.person.person_id, likeness=answer.person.score)
-
-    def _best_look(self, item: Item) -> StoredSighting | None:
-        if item.sighting_ids:
-            records: Iterable[StoredSighting] = self._gallery.get(item.sighting_ids[:1])
-        else:
-            where = Filter(persons=frozenset({item.person_id or 0}))
-            records = self._gallery.newest(where, limit=16)
-        return max(records, key=lambda one: (one.quality, one.sighting_id), default=None)

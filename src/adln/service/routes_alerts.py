@@ -5,12 +5,11 @@ running programs on this machine.
 """
 
 import logging
-from collections.abc import Callable
 from pathlib import PurePath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
@@ -74,18 +73,16 @@ class ChangedAlerts(Alerts):
     is_watched: bool = Field(description="If false, the change takes effect after a restart.")
 
 
-def alert_routes(parts: Parts) -> APIRouter:
+def alert_routes(router: APIRouter, parts: Parts) -> None:
     """List, add and remove alerts."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/setup/alerts", responses=documented(409))
     def list_alerts(caller: Admin) -> Alerts:
         """All alerts of the watch file."""
-        settings = read_file(parts)
-        return Alerts(alerts=_listed(parts, settings), has_broker=bool(settings.mqtt.host))
+        return _listed(parts)
 
     @router.post("/setup/alerts", status_code=201, responses=documented(409))
-    def add_alert(asked: Annotated[AlertIn, Body()], caller: Admin) -> ChangedAlerts:
+    def add_alert(asked: AlertIn, caller: Admin) -> ChangedAlerts:
         """Add an alert. Its address is not shown again."""
         with parts.changing:
             before = read_file(parts)
@@ -111,8 +108,6 @@ def alert_routes(parts: Parts) -> APIRouter:
                 camera_file.remove_alerts(file_of(parts), lambda one: one.name == name)
             return _changed(parts)
 
-    return router
-
 
 def forget_alerts(parts: Parts, person: Person) -> None:
     """Remove the alerts about a person to be forgotten, whose names must not stay in the file.
@@ -134,7 +129,7 @@ def forget_alerts(parts: Parts, person: Person) -> None:
         if isinstance(gallery, SqliteGallery):
             names |= gallery.ever_called(person.person_id, listed)
         for name in names:
-            gone += camera_file.remove_alerts(path, _about(name), ignored=name)
+            gone += camera_file.remove_alerts(path, lambda one: one.person in names, ignored=name)
     except SettingsError as error:
         raise HTTPException(
             409,
@@ -143,10 +138,6 @@ def forget_alerts(parts: Parts, person: Person) -> None:
         ) from error
     if gone:
         watch_again(parts)
-
-
-def _about(name: str) -> Callable[[AlertSettings], bool]:
-    return lambda alert: is_same_name(alert.person, name)
 
 
 def rename_alerts(parts: Parts, before: str | None, after: str | None) -> None:
@@ -178,31 +169,18 @@ def _require_target(alert: AlertSettings, settings: WatchSettings) -> None:
 
 def _changed(parts: Parts) -> ChangedAlerts:
     is_watched = watch_again(parts)
+    return ChangedAlerts(**vars(_listed(parts)), is_watched=is_watched)
+
+
+def _listed(parts: Parts) -> Alerts:
     settings = read_file(parts)
-    return ChangedAlerts(
-        alerts=_listed(parts, settings),
-        has_broker=bool(settings.mqtt.host),
-        is_watched=is_watched,
-    )
-
-
-def _listed(parts: Parts, settings: WatchSettings) -> list[AlertOut]:
     names = parts.people.names().values()
     called = {ANYBODY, UNKNOWN, *(kept_form(name) for name in names if name is not None)}
-    return [
-        AlertOut(
-            name=one.name,
-            person=one.person,
-            is_known=kept_form(one.person) in called,
-            cameras=list(one.cameras),
-            hours=one.hours,
-            not_again_within=one.not_again_within,
-            to=one.to,
-            where=_where(one, settings),
-            names=one.names,
-        )
+    alerts = [
+        AlertOut(**vars(one), is_known=kept_form(one.person) in called, where=_where(one, settings))
         for one in settings.alerts
     ]
+    return Alerts(alerts=alerts, has_broker=bool(settings.mqtt.host))
 
 
 def _where(alert: AlertSettings, settings: WatchSettings) -> str:

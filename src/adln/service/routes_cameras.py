@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -95,10 +94,8 @@ class ChangedCamera(Out):
     is_watched: bool = Field(description="If false, the change takes effect after a restart.")
 
 
-def camera_routes(parts: Parts) -> APIRouter:
+def camera_routes(router: APIRouter, parts: Parts) -> None:
     """List, add, change, remove and try cameras."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
-    one = Annotated[CameraId, Path()]
 
     @router.get("/setup/cameras", responses=documented(409))
     def list_cameras(caller: Admin) -> SetCameras:
@@ -106,7 +103,7 @@ def camera_routes(parts: Parts) -> APIRouter:
         return _listed(parts, read_file(parts))
 
     @router.post("/setup/cameras/try", response_class=Response, responses=_JPEG | documented(409))
-    async def try_camera(asked: Annotated[SourceIn, Body()], caller: Admin) -> Response:
+    async def try_camera(asked: SourceIn, caller: Admin) -> Response:
         """Take one picture from an address. Nothing is stored."""
         return await _picture(parts, caller, asked.source)
 
@@ -115,13 +112,13 @@ def camera_routes(parts: Parts) -> APIRouter:
         response_class=Response,
         responses=_JPEG | documented(404, 409),
     )
-    async def try_known_camera(camera_id: one, caller: Admin) -> Response:
+    async def try_known_camera(camera_id: CameraId, caller: Admin) -> Response:
         """Take one picture from a camera of the watch file. Nothing is stored."""
-        camera = await to_thread.run_sync(partial(_require, parts, camera_id))
+        _, camera = await to_thread.run_sync(_known, parts, camera_id)
         return await _picture(parts, caller, camera.source)
 
     @router.post("/setup/cameras", status_code=201, responses=documented(409))
-    def add_camera(asked: Annotated[CameraIn, Body()], caller: Admin) -> ChangedCamera:
+    def add_camera(asked: CameraIn, caller: Admin) -> ChangedCamera:
         """Add a camera and start watching it."""
         names = parts.settings.camera_names
         numbers = {name: number for number, name in names.items()}
@@ -135,16 +132,13 @@ def camera_routes(parts: Parts) -> APIRouter:
                     file_of(parts), asked.name, asked.source, numbers=numbers
                 )
             names[camera.number] = camera.name
-            is_watched = watch_again(parts)
-        return _changed(camera, is_watched)
+            return _changed(parts, camera)
 
     @router.put("/setup/cameras/{camera_id}", responses=documented(404, 409))
-    def change_camera(
-        camera_id: one, asked: Annotated[ChangedCameraIn, Body()], caller: Admin
-    ) -> ChangedCamera:
+    def change_camera(camera_id: CameraId, asked: ChangedCameraIn, caller: Admin) -> ChangedCamera:
         """Change a camera's name, address, pictures or retention."""
         with parts.changing:
-            was = _require(parts, camera_id)
+            _, was = _known(parts, camera_id)
             parts.state.record(caller.name, "change camera", {"camera": camera_id})
             source = was.source if asked.source is None else asked.source
             with refusing(source, was.source):
@@ -159,56 +153,51 @@ def camera_routes(parts: Parts) -> APIRouter:
                     camera_file.edit_camera(file_of(parts), camera)
             parts.settings.camera_names[camera_id] = camera.name
             _keep(parts, camera)
-            is_watched = watch_again(parts)
-        return _changed(camera, is_watched)
+            return _changed(parts, camera)
 
     @router.delete("/setup/cameras/{camera_id}", responses=documented(404, 409))
-    def remove_camera(camera_id: one, caller: Admin) -> ChangedCamera:
+    def remove_camera(camera_id: CameraId, caller: Admin) -> ChangedCamera:
         """Remove a camera. Its sightings are kept as the retention rules say."""
         with parts.changing:
-            _require(parts, camera_id)
+            _known(parts, camera_id)
             parts.state.record(caller.name, "remove camera", {"camera": camera_id})
-            try:
+            with refusing(status=409):
                 camera = camera_file.remove_camera(file_of(parts), camera_id)
-            except SettingsError as error:
-                raise HTTPException(409, public_text(str(error))) from error
-            is_watched = watch_again(parts)
-        return _changed(camera, is_watched)
+            return _changed(parts, camera)
 
     @router.get(
         "/cameras/{camera_id}/frame",
         response_class=Response,
         responses=_JPEG | documented(404, 409),
     )
-    async def take_frame(camera_id: one, caller: Operator) -> Response:
+    async def take_frame(camera_id: CameraId, caller: Operator) -> Response:
         """A camera's current picture in full size, for enrolling a person.
 
         Only if showing pictures is enabled for the camera. Nothing is stored.
         """
-        settings, camera = await to_thread.run_sync(partial(_known, parts, camera_id))
-        if camera.name not in settings.pictured:
-            raise HTTPException(
-                409,
-                f"Showing pictures of {camera.name} is not enabled. An admin can enable it in "
-                "Set up.",
-            )
-        await to_thread.run_sync(
-            partial(parts.state.record, caller.name, "take frame", {"camera": camera_id})
-        )
+
+        def find() -> CameraSettings:
+            settings, camera = _known(parts, camera_id)
+            if camera.name not in settings.pictured:
+                raise HTTPException(
+                    409,
+                    f"Showing pictures of {camera.name} is not enabled. An admin can enable it in "
+                    "Set up.",
+                )
+            parts.state.record(caller.name, "take frame", {"camera": camera_id})
+            return camera
+
+        camera = await to_thread.run_sync(find)
         if is_live(camera.source):
-            try:
+            # Some cameras serve one client at a time, which is the watch.
+            with suppress(HTTPException):
                 return await _picture(parts, caller, camera.source)
-            except HTTPException:
-                # Some cameras serve one client at a time, which is the watch.
-                pass
         until_s = time.monotonic() + _FRAME_S
         while (picture := parts.source.picture(camera_id)) is None:
             if time.monotonic() > until_s:
                 raise HTTPException(409, f"{camera.name} is sending no pictures. Try again later.")
             await asyncio.sleep(_FRAME_EVERY_S)
         return Response(picture.jpeg, media_type="image/jpeg")
-
-    return router
 
 
 def file_of(parts: Parts) -> FilePath:
@@ -234,41 +223,35 @@ def watch_again(parts: Parts) -> bool:
     return parts.source.watch(camera_file.read_cameras_of(file_of(parts)))
 
 
-def pictured_everywhere(parts: Parts, settings: WatchSettings) -> WatchSettings:
+def _pictured(parts: Parts, settings: WatchSettings) -> WatchSettings:
     """Watch settings combined with the service's `keep_pictures`."""
     return replace(settings, pictures=settings.pictures or parts.settings.keep_pictures)
 
 
 @contextmanager
-def refusing(*sources: str) -> Iterator[None]:
-    """Turn settings errors into refusals (422), with the passwords of `sources` removed."""
+def refusing(*sources: str, status: int = 422) -> Iterator[None]:
+    """Turn errors into refusals, with the passwords of `sources` removed."""
     try:
         yield
     except SettingsError as error:
-        raise HTTPException(422, public_text(str(error), *sources)) from error
+        raise HTTPException(status, public_text(str(error), *sources)) from error
+    except CameraError as error:
+        raise HTTPException(409, public_text(str(error), *sources)) from error
 
 
 async def _picture(parts: Parts, caller: Caller, source: str) -> Response:
     async with parts.embedding.slot(caller.name):
-        try:
+        with refusing(source):
             jpeg = await to_thread.run_sync(parts.try_camera, source)
-        except SettingsError as error:
-            raise HTTPException(422, public_text(str(error), source)) from error
-        except CameraError as error:
-            raise HTTPException(409, public_text(str(error), source)) from error
     return Response(jpeg, media_type="image/jpeg")
 
 
 def _known(parts: Parts, camera_id: int) -> tuple[WatchSettings, CameraSettings]:
-    settings = pictured_everywhere(parts, read_file(parts))
+    settings = _pictured(parts, read_file(parts))
     camera = camera_file.camera_of(settings, camera_id)
     if camera is None:
         raise HTTPException(404, f"There is no camera {camera_id}.")
     return settings, camera
-
-
-def _require(parts: Parts, camera_id: int) -> CameraSettings:
-    return _known(parts, camera_id)[1]
 
 
 @contextmanager
@@ -292,9 +275,7 @@ def _keep(parts: Parts, camera: CameraSettings) -> None:
     if not isinstance(gallery, SqliteGallery):
         return
     rules = gallery.retention
-    others = {
-        number: keep_s for number, keep_s in rules.camera_keep_s.items() if number != camera.number
-    }
+    others = {one: keep_s for one, keep_s in rules.camera_keep_s.items() if one != camera.number}
     wanted = keep_by_camera(replace(rules, camera_keep_s=others), [camera])
     if wanted != rules:
         gallery.set_retention(wanted)
@@ -316,7 +297,7 @@ def _listed(parts: Parts, settings: WatchSettings) -> SetCameras:
             )
             for one in settings.cameras
         ],
-        pictures=pictured_everywhere(parts, settings).pictures,
+        pictures=_pictured(parts, settings).pictures,
         keep_days=None if rules is None else _days(rules.keep_s),
         applies_rules=parts.tidying is not None and parts.tidying.every_s > 0,
     )
@@ -326,10 +307,10 @@ def _days(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds / DAY_S, 3)
 
 
-def _changed(camera: CameraSettings, is_watched: bool) -> ChangedCamera:
+def _changed(parts: Parts, camera: CameraSettings) -> ChangedCamera:
     return ChangedCamera(
         camera_id=camera.number,
         name=camera.name,
         source=public_name(camera.source),
-        is_watched=is_watched,
+        is_watched=watch_again(parts),
     )

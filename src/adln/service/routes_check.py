@@ -48,9 +48,8 @@ class Check(Out):
     next_step: Step = Field(description="The most useful next step.")
 
 
-def check_routes(parts: Parts) -> APIRouter:
+def check_routes(router: APIRouter, parts: Parts) -> None:
     """The state of recognition."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/setup/check", responses=documented())
     def check(caller: Admin) -> Check:
@@ -59,11 +58,9 @@ def check_routes(parts: Parts) -> APIRouter:
         checked = None
         if network is not None:
             checked = NetworkCheck(
+                **vars(network),
                 name=parts.settings.network,
                 depth=network.model.depth,
-                precision=network.precision,
-                is_proved=network.is_proved,
-                verdict=network.verdict,
                 is_calibrated=parts.scale is not None,
             )
         adaptations = _adaptations(parts)
@@ -73,19 +70,14 @@ def check_routes(parts: Parts) -> APIRouter:
             next_step=_next_step(checked, bool(adaptations), parts.gallery.count()),
         )
 
-    return router
-
 
 def _adaptations(parts: Parts) -> list[AdaptationCheck]:
     gallery = parts.gallery
     if not isinstance(gallery, SqliteGallery):
         return []
-    adaptations = gallery.adaptations
-    if not adaptations:
-        return []
     logged = {entry.details.get("id"): entry for entry in gallery.audit_entries(action="adapt")}
     found = []
-    for one in adaptations:
+    for one in gallery.adaptations:
         entry = logged.get(one.id)
         recognised = None if entry is None else entry.details.get("recognised")
         found.append(

@@ -10,7 +10,7 @@ from adln.service.answers import Out
 from adln.service.network import check_picture
 from adln.service.parts import Parts
 from adln.service.problems import documented
-from adln.service.routes_search import PICTURE_BODY, Pictures
+from adln.service.routes_search import PICTURE_BODY, received
 
 
 class PersonInFrame(Out):
@@ -29,9 +29,8 @@ class PeopleInFrame(Out):
     people: list[PersonInFrame] = Field(description="Highest confidence first.")
 
 
-def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+def frame_routes(router: APIRouter, parts: Parts) -> None:
     """Detect people in pictures."""
-    router = APIRouter(tags=["search"], route_class=parts.route)
 
     @router.post("/frames/people", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def people_in_frame(request: Request, caller: Viewer) -> PeopleInFrame:
@@ -41,7 +40,7 @@ def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             size = check_picture(data, max_pixels=parts.settings.max_picture_pixels)
             return size, [] if parts.find_people is None else parts.find_people(data)
 
-        async with pictures.received(request) as data:
+        async with received(parts, request) as data:
             (width_px, height_px), people = await to_thread.run_sync(look, data)
         return PeopleInFrame(
             width_px=width_px,
@@ -51,5 +50,3 @@ def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 PersonInFrame(box_xyxy=one.box_xyxy, confidence=one.confidence) for one in people
             ],
         )
-
-    return router

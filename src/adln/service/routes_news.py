@@ -1,16 +1,16 @@
 """Route of the start page: what happened since the caller's last look."""
 
 import time
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from pydantic import Field
 
 from adln.gallery.records import Filter
 from adln.gallery.retention import DAY_S
 from adln.service.access import Viewer
-from adln.service.answers import In, Out, PersonOut, VisitOut, visit_out
-from adln.service.parts import Parts
+from adln.service.answers import In, Out, PersonOut, VisitOut
+from adln.service.parts import Parts, visit_out
 from adln.service.problems import documented
 from adln.service.visits import Visit, newest_visits
 
@@ -61,12 +61,11 @@ class News(Out):
     )
 
 
-def news_routes(parts: Parts) -> APIRouter:
+def news_routes(router: APIRouter, parts: Parts) -> None:
     """What is new."""
-    router = APIRouter(tags=["visits"], route_class=parts.route)
 
     @router.post("/news", responses=documented())
-    def news(asked: Annotated[LookIn, Body()], caller: Viewer) -> News:
+    def news(asked: LookIn, caller: Viewer) -> News:
         """What happened since your last look; records this one.
 
         Looks within half an hour count as one, so that news does not disappear while you read it.
@@ -76,7 +75,7 @@ def news_routes(parts: Parts) -> APIRouter:
         look = parts.state.look(caller.token_id, newest_person=newest, seen=asked.seen)
         now_s = time.time()
         is_first = look is None
-        from_s = now_s - DAY_S if look is None else look.since_s
+        from_s, newest_then = (now_s - DAY_S, 0) if look is None else look
         since_s = max(from_s, now_s - _LONGEST_S)
         if look is None:
             new = [
@@ -84,7 +83,7 @@ def news_routes(parts: Parts) -> APIRouter:
             ]
         else:
             # By number, which is never reused; someone's first sighting may have been erased.
-            new = [one for one in people.values() if one.person_id > look.newest_person]
+            new = [one for one in people.values() if one.person_id > newest_then]
         new.sort(key=lambda one: -one.person_id)
         faces = parts.faces.of(new[:_MOST_NEW])
         where = Filter(from_s=since_s)
@@ -104,23 +103,14 @@ def news_routes(parts: Parts) -> APIRouter:
             new_people=[PersonOut.of(one, faces[one.person_id]) for one in new[:_MOST_NEW]],
             num_new_people=len(new),
             seen=[
-                PersonNews(
-                    latest=visit_out(theirs[0], names, parts.camera_name), visits=len(theirs)
-                )
+                PersonNews(latest=visit_out(parts, theirs[0]), visits=len(theirs))
                 for theirs in named.values()
             ],
             unnamed_visits=len(visits) - nobody - sum(map(len, named.values())),
             nobody_visits=nobody,
             is_all=is_all,
             silences=[
-                CameraSilence(
-                    camera_id=one.camera_id,
-                    camera_name=parts.camera_name(one.camera_id),
-                    from_s=one.from_s,
-                    until_s=one.until_s,
-                )
+                CameraSilence(**vars(one), camera_name=parts.camera_name(one.camera_id))
                 for one in parts.silences.since(since_s)
             ],
         )
-
-    return router

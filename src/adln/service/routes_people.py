@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 
 from adln.errors import GalleryError
@@ -29,22 +29,20 @@ from adln.service.answers import (
     Stored,
     Undone,
 )
-from adln.service.asked import require_model, require_person, require_sightings
+from adln.service.asked import require_model, require_network, require_person, require_sightings
 from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented, without_place
 from adln.service.routes_alerts import forget_alerts, rename_alerts
-from adln.service.routes_search import PICTURE_BODY, Pictures
+from adln.service.routes_search import PICTURE_BODY, embedded_picture
 from adln.service.undoing import Step
 
 _MOST_FACES = 100
 
 
-def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+def people_routes(router: APIRouter, parts: Parts) -> None:
     """List, enrol, name, merge, split and forget people."""
-    router = APIRouter(tags=["people"], route_class=parts.route)
-    one = Annotated[PersonId, Path()]
 
     @router.get("/persons", responses=documented())
     def list_persons(
@@ -63,8 +61,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         ]
         everybody.sort(key=lambda person: (-(person.last_seen_s or 0), person.person_id))
         page = everybody[offset : offset + limit]
-        shown = {"offset": offset, "shown": len(page), "by_text": bool(wanted)}
-        parts.record_list(caller, shown)
+        facts = {"offset": offset, "shown": len(page), "by_text": bool(wanted)}
+        parts.record_list(caller, facts)
         # Finding faces takes a while the first time, so only the first ones of a page get one.
         faces = parts.faces.of(page[:_MOST_FACES]) if pictures else {}
         return People(
@@ -73,23 +71,24 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         )
 
     @router.get("/persons/{person_id}", responses=documented(404))
-    def get_person(person_id: one, caller: Viewer) -> PersonOut:
+    def get_person(person_id: PersonId, caller: Viewer) -> PersonOut:
         """One person."""
         person = require_person(parts, person_id)
         return PersonOut.of(person, parts.faces.of([person])[person_id])
 
     @router.post("/persons", status_code=201, responses=documented(404, 409))
-    def enrol(asked: Annotated[EnrolIn, Body()], caller: Operator) -> PersonOut:
+    def enrol(asked: EnrolIn, caller: Operator) -> PersonOut:
         """Create a person, from unassigned sightings or without any."""
         if asked.sighting_ids:
             with parts.changing:
                 records = require_sightings(parts, asked.sighting_ids)
-                if taken := [one for one in records if one.person_id is not None]:
-                    raise HTTPException(
-                        409,
-                        f"Sighting {taken[0].sighting_id} is already assigned to person "
-                        f"{taken[0].person_id}. Split it off that person instead.",
-                    )
+                for one in records:
+                    if one.person_id is not None:
+                        raise HTTPException(
+                            409,
+                            f"Sighting {one.sighting_id} is already assigned to person "
+                            f"{one.person_id}. Split it off that person instead.",
+                        )
                 parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
                 person_id = parts.gallery.split(asked.sighting_ids, asked.name)
         else:
@@ -108,35 +107,30 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     )
     async def add_picture(
         request: Request,
-        person_id: one,
+        person_id: PersonId,
         caller: Operator,
         camera_id: Annotated[CameraId, Query()] = 0,
         time_s: Annotated[SeenTime | None, Query(allow_inf_nan=False)] = None,
     ) -> Stored:
         """Add a picture of a person. Only its embedding is stored unless pictures are kept."""
         await to_thread.run_sync(partial(require_person, parts, person_id))
-        data, embedding = await pictures.take(request)
+        network = require_network(parts)
+        data, embedding, _ = await embedded_picture(parts, request, network)
 
         def work() -> Stored:
-            model = pictures.network().model
-            require_model(parts, model)
-            settings = parts.settings
-            thumbnail = None
-            if settings.keep_pictures:
-                thumbnail = make_thumbnail(data, max_pixels=settings.max_picture_pixels)
-            parts.state.record(caller.name, "add picture", {"person": person_id})
-            ids = parts.gallery.add(
-                [
-                    Sighting(
-                        embedding=embedding,
-                        model=model,
-                        camera_id=camera_id,
-                        time_s=time.time() if time_s is None else time_s,
-                        person_id=person_id,
-                        thumbnail=thumbnail,
-                    )
-                ]
+            require_model(parts, network.model)
+            most = parts.settings.max_picture_pixels
+            is_kept = parts.settings.keep_pictures
+            sighting = Sighting(
+                embedding=embedding,
+                model=network.model,
+                camera_id=camera_id,
+                time_s=time.time() if time_s is None else time_s,
+                person_id=person_id,
+                thumbnail=make_thumbnail(data, max_pixels=most) if is_kept else None,
             )
+            parts.state.record(caller.name, "add picture", {"person": person_id})
+            ids = parts.gallery.add([sighting])
             parts.metrics.stored.labels("picture").inc(len(ids) - ids.count(None))
             parts.notify("add", person_id)
             return Stored(sighting_ids=ids)
@@ -145,7 +139,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             return await to_thread.run_sync(work)
 
     @router.put("/persons/{person_id}/name", responses=documented(404, 409))
-    def name(person_id: one, asked: Annotated[NameIn, Body()], caller: Operator) -> Done:
+    def name(person_id: PersonId, asked: NameIn, caller: Operator) -> Done:
         """Set, change or remove a person's name."""
         with parts.changing:
             before = require_person(parts, person_id, fresh=True).name
@@ -165,7 +159,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         return Done(person_id=person_id, changed=0, undo_id=undo_id)
 
     @router.post("/persons/{person_id}/merge", responses=documented(404, 409))
-    def merge(person_id: one, asked: Annotated[MergeIn, Body()], caller: Operator) -> Done:
+    def merge(person_id: PersonId, asked: MergeIn, caller: Operator) -> Done:
         """Merge other people into this person. The others cease to exist."""
         others = sorted(set(asked.person_ids) - {person_id})
         if not others:
@@ -197,7 +191,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         return Done(person_id=person_id, changed=moved, undo_id=undo_id)
 
     @router.post("/persons/{person_id}/split", responses=documented(404, 409))
-    def split(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
+    def split(person_id: PersonId, asked: SplitIn, caller: Operator) -> Done:
         """Move some of a person's sightings to a new person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
@@ -220,7 +214,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
 
     @router.post("/persons/{person_id}/sightings", responses=documented(404, 409))
-    def assign(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
+    def assign(person_id: PersonId, asked: SplitIn, caller: Operator) -> Done:
         """Assign sightings to this person (`name` is ignored)."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
@@ -231,9 +225,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             before = frozenset(one for one in owners if one is not None)
             parts.events.moved(before, person_id)
 
-        concerned = before | {person_id}
         take_back = partial(give_back, parts, owners, person_id)
-        undo_id = parts.undo.add(Step("assign", concerned, take_back))
+        undo_id = parts.undo.add(Step("assign", before | {person_id}, take_back))
         parts.notify("assign", person_id)
         return Done(person_id=person_id, changed=changed, undo_id=undo_id)
 
@@ -250,17 +243,15 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             try:
                 step.take_back()
             except GalleryError as error:
-                why = without_place(error)
-                raise HTTPException(
-                    409, f"This cannot be undone, because of a later change: {why}"
-                ) from error
+                why = f"This cannot be undone, because of a later change: {without_place(error)}"
+                raise HTTPException(409, why) from error
             finally:
                 parts.people.changed()
         parts.notify("undo", min(step.persons, default=None))
         return Undone(action=step.action)
 
     @router.post("/persons/{person_id}/forget", responses=documented(404, 409))
-    def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: Admin) -> ErasureOut:
+    def forget(person_id: PersonId, asked: ForgetIn, caller: Admin) -> ErasureOut:
         """Erase a person everywhere, and verify it. This cannot be undone."""
         with parts.changing:
             person = require_person(parts, person_id, fresh=True)
@@ -286,16 +277,10 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         parts.notify("forget", None)
         return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
 
-    return router
-
 
 def _sightings_of(parts: Parts, person_id: int) -> list[int]:
-    where = Filter(persons=frozenset({person_id}))
-    return [
-        record.sighting_id
-        for batch in parts.gallery.iterate(where, batch_size=200)
-        for record in batch
-    ]
+    batches = parts.gallery.iterate(Filter(persons=frozenset({person_id})), batch_size=200)
+    return [record.sighting_id for batch in batches for record in batch]
 
 
 def owners_of(records: Iterable[StoredSighting]) -> dict[int | None, list[int]]:
@@ -309,12 +294,8 @@ def owners_of(records: Iterable[StoredSighting]) -> dict[int | None, list[int]]:
 def give_back(parts: Parts, owners: Mapping[int | None, list[int]], given_to: int | None) -> None:
     """Assign sightings to their former owners, as returned by `owners_of`.
 
-    Those that somebody has assigned otherwise since, or erased, stay as they are.
-
-    Args:
-        parts: of the service.
-        owners: former owner -> sightings.
-        given_to: to whom the change that is undone gave them.
+    Those that are not of `given_to` any more, because somebody has assigned them otherwise since or
+    erased them, stay as they are.
 
     Raises:
         GalleryError: none is left to give back, or a former owner exists no more; then nothing is

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
 
 from adln.gallery.records import Person, StoredSighting
 from adln.matching.calibration import Scales
@@ -30,13 +30,12 @@ _LOOKS = 4
 _MOST_SIGHTINGS = 1000
 
 
-def review_routes(parts: Parts) -> APIRouter:
+def review_routes(router: APIRouter, parts: Parts) -> None:
     """List pending decisions, ignore them, set sightings aside."""
-    router = APIRouter(prefix="/review", tags=["review"], route_class=parts.route)
     scales = Scales() if parts.network is None else parts.network.scales
     queue = Queue(parts.gallery, parts.people, replace(scales, otherwise=parts.scale))
 
-    @router.get("", responses=documented(409))
+    @router.get("/review", responses=documented(409))
     def list_review(
         caller: Operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
     ) -> ReviewQueue:
@@ -53,16 +52,16 @@ def review_routes(parts: Parts) -> APIRouter:
         parts.record_list(caller, {"to_review": len(items)})
         return ReviewQueue(items=items, left_out=found.left_out)
 
-    @router.post("/ignore", responses=documented())
-    def ignore(asked: Annotated[DismissIn, Body()], caller: Operator) -> Done:
+    @router.post("/review/ignore", responses=documented())
+    def ignore(asked: DismissIn, caller: Operator) -> Done:
         """Ignore an item of the review queue; it is not listed again."""
         parts.state.dismiss(caller.name, asked.key)
         take_back = partial(parts.state.dismiss, caller.name, asked.key, take_back=True)
         undo_id = parts.undo.add(Step("ignore", frozenset(), take_back))
         return Done(person_id=0, changed=0, undo_id=undo_id)
 
-    @router.post("/set-aside", responses=documented(404, 409))
-    def set_aside(asked: Annotated[SetAsideIn, Body()], caller: Operator) -> Done:
+    @router.post("/review/set-aside", responses=documented(404, 409))
+    def set_aside(asked: SetAsideIn, caller: Operator) -> Done:
         """Unassign sightings: they are kept, but no longer represent a person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
@@ -75,8 +74,6 @@ def review_routes(parts: Parts) -> APIRouter:
         )
         parts.notify("set aside", None)
         return Done(person_id=min(persons, default=0), changed=changed, undo_id=undo_id)
-
-    return router
 
 
 def _shown(parts: Parts, item: Item, people: Mapping[int, Person]) -> ReviewItem | None:
@@ -102,25 +99,29 @@ def _shown(parts: Parts, item: Item, people: Mapping[int, Person]) -> ReviewItem
         if not records:
             return None
         pictures: Iterable[int] = (one.sighting_id for one in records if one.thumbnail is not None)
+        times = [record.time_s for record in records]
+        seen: dict[str, Any] = {
+            "num_sightings": len(records),
+            "cameras": sorted({record.camera_id for record in records}),
+            "first_seen_s": min(times),
+            "last_seen_s": max(times),
+        }
     else:
         assert person is not None
         pictures = faces[person.person_id]
-    times = [record.time_s for record in records]
-    first_s, last_s = min(times, default=None), max(times, default=None)
-    if not times and person is not None:
-        first_s, last_s = person.first_seen_s, person.last_seen_s
+        seen = vars(person)
+    shown: dict[int | None, PersonOut] = {
+        one.person_id: PersonOut.of(one, faces[one.person_id])
+        for one in (person, other)
+        if one is not None
+    }
     return ReviewItem(
         key=item.key,
         kind=item.kind,
         likeness=item.likeness,
-        person=None if person is None else PersonOut.of(person, faces[person.person_id]),
-        other=None if other is None else PersonOut.of(other, faces[other.person_id]),
+        person=shown.get(item.person_id),
+        other=shown.get(item.other_id),
         sighting_ids=[record.sighting_id for record in records],
         picture_ids=list(pictures)[:_LOOKS],
-        num_sightings=len(records) if person is None or records else person.num_sightings,
-        cameras=sorted({record.camera_id for record in records})
-        if person is None or records
-        else list(person.cameras),
-        first_seen_s=first_s,
-        last_seen_s=last_s,
+        **seen,
     )

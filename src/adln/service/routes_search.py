@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
 from adln.gallery.records import ModelKey, checked_embeddings
@@ -22,7 +21,13 @@ from adln.service.answers import (
     decode_embedding,
     encode_embedding,
 )
-from adln.service.asked import AskedFor, as_filter, require_model, require_sightings
+from adln.service.asked import (
+    AskedFor,
+    as_filter,
+    require_model,
+    require_network,
+    require_sightings,
+)
 from adln.service.bodies import caller_of
 from adln.service.network import Network, check_picture
 from adln.service.parts import Parts
@@ -41,93 +46,56 @@ PICTURE_BODY: dict[str, Any] = {
 }
 
 
-class Pictures:
-    """Receives and embeds the pictures of requests, a few at a time to bound memory."""
+async def embedded_picture(
+    parts: Parts, request: Request, network: Network
+) -> tuple[bytes, Any, str | None]:
+    """The content of the picture of a request, and its embedding: (D,) float32 of unit length.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    Also why it is not a crop of one person; None if it may be one. A picture waits for its turn
+    only once it has arrived completely.
 
-    async def take(self, request: Request) -> tuple[bytes, Any]:
-        """The picture of a request and its embedding; see `examine`.
+    Raises:
+        HTTPException: wrong content type, too large or too slow.
+        ImageError: the picture cannot be used.
+    """
 
-        Returns:
-            The file's content; (D,) float32 of unit length.
-        """
-        data, embedding, _ = await self.examine(request)
-        return data, embedding
-
-    async def examine(
-        self, request: Request, *, network: Network | None = None
-    ) -> tuple[bytes, Any, str | None]:
-        """The picture of a request, its embedding, and whether it may be a crop of one person.
-
-        A picture waits for its turn only once it has arrived completely.
-
-        Args:
-            request: a request with a picture.
-            network: embeds it; by default the service's.
-
-        Returns:
-            The file's content; (D,) float32 of unit length; why it is not a crop of one person, or
-            None if it may be one.
-
-        Raises:
-            HTTPException: wrong content type, too large or too slow; or the service has no network.
-            ImageError: the picture cannot be used.
-        """
-        network = network or self.network()
-        async with self.received(request) as data:
-            embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
-        return data, embedding, no_crop
-
-    @asynccontextmanager
-    async def received(self, request: Request) -> AsyncIterator[bytes]:
-        """The picture of a request, held while it is its turn to be processed.
-
-        Raises:
-            HTTPException: see `examine`.
-        """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in _PICTURE_TYPES:
-            raise HTTPException(415, f"Send the file itself, as {', '.join(_PICTURE_TYPES)}.")
-        parts = self._parts
-        most = parts.settings.max_picture_bytes
-        async with (
-            parts.bodies.take(request, most=most) as data,
-            parts.embedding.slot(caller_of(request)),
-        ):
-            yield data
-
-    async def look_deeper(self, request: Request, data: bytes) -> Any:
-        """Embed a picture, which `examine` has accepted, with the service's network: (D,)."""
-        async with self._parts.embedding.slot(caller_of(request)):
-            return await to_thread.run_sync(self.network().embed, data)
-
-    def network(self) -> Network:
-        """The service's network.
-
-        Raises:
-            HTTPException: the service has none.
-        """
-        if self._parts.network is None:
-            raise HTTPException(503, "This service has no network; push embeddings instead.")
-        return self._parts.network
-
-    def _embed(self, network: Network, data: bytes) -> tuple[Any, str | None]:
-        size = check_picture(data, max_pixels=self._parts.settings.max_picture_pixels)
+    def embed(data: bytes) -> tuple[Any, str | None]:
+        size = check_picture(data, max_pixels=parts.settings.max_picture_pixels)
         return network.embed(data), why_not_a_crop(*size)
 
+    async with received(parts, request) as data:
+        return data, *await to_thread.run_sync(embed, data)
 
-def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+
+@asynccontextmanager
+async def received(parts: Parts, request: Request) -> AsyncIterator[bytes]:
+    """The picture of a request, held while it is its turn to be processed.
+
+    Raises:
+        HTTPException: see `embedded_picture`.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _PICTURE_TYPES:
+        raise HTTPException(415, f"Send the file itself, as {', '.join(_PICTURE_TYPES)}.")
+    most = parts.settings.max_picture_bytes
+    async with (
+        parts.bodies.take(request, most=most) as data,
+        # A few at a time, to bound memory.
+        parts.embedding.slot(caller_of(request)),
+    ):
+        yield data
+
+
+def search_routes(router: APIRouter, parts: Parts) -> None:
     """Embed a picture; search by picture, by sighting, or by embedding."""
-    router = APIRouter(tags=["search"], route_class=parts.route)
 
     @router.post("/embed/picture", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def embed_picture(request: Request, caller: Viewer) -> EmbeddedPicture:
         """Embed a picture of one person. Nothing is stored."""
-        _, embedding = await pictures.take(request)
+        network = require_network(parts)
+        _, embedding, _ = await embedded_picture(parts, request, network)
         return EmbeddedPicture(
-            model=ModelName.of(pictures.network().model), embedding=encode_embedding(embedding)
+            model=ModelName.of(network.model), embedding=encode_embedding(embedding)
         )
 
     @router.post("/search/picture", responses=documented(409, 415), openapi_extra=PICTURE_BODY)
@@ -144,12 +112,14 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         It should be a crop of one person. For anything else, such as a whole frame, no one is named
         and `reason` says so.
         """
-        network = pictures.network()
+        network = require_network(parts)
         first = network.first or network
-        data, embedding, no_crop = await pictures.examine(request, network=first)
+        data, embedding, no_crop = await embedded_picture(parts, request, first)
         among = replace(where, not_cameras=frozenset(not_camera or ()))
 
         def work(embedding: Any, model: ModelKey) -> SearchOut:
+            if model == first.model:
+                parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
             require_model(parts, model)
             return search(
                 parts,
@@ -161,20 +131,17 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 no_crop=no_crop,
             )
 
-        def begin() -> SearchOut:
-            parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
-            return work(embedding, first.model)
-
         async with parts.turns.slot(caller_of(request)):
-            answer = await to_thread.run_sync(begin)
+            answer = await to_thread.run_sync(work, embedding, first.model)
         if first is network or no_crop is not None or answer.verdict == "matched":
             return answer
-        deeper = await pictures.look_deeper(request, data)
+        async with parts.embedding.slot(caller_of(request)):
+            deeper = await to_thread.run_sync(network.embed, data)
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work, deeper, network.model)
 
     @router.post("/search", responses=documented(404, 409))
-    def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: Viewer) -> SearchOut:
+    def search_by_sighting(asked: SearchIn, caller: Viewer) -> SearchOut:
         """Find out who a stored sighting or an embedding shows."""
         if (asked.sighting_id is None) == (asked.embedding is None):
             raise HTTPException(422, "Send either sighting_id or embedding.")
@@ -207,5 +174,3 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             leave_out=asked.sighting_id,
             camera=camera,
         )
-
-    return router

@@ -8,7 +8,7 @@ import socket
 from typing import Annotated
 
 import segno
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
@@ -60,9 +60,8 @@ class SilenceIn(In):
     silent: bool
 
 
-def setup_routes(parts: Parts) -> APIRouter:
+def setup_routes(router: APIRouter, parts: Parts) -> None:
     """Create and revoke tokens, silence people."""
-    router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/tokens", responses=documented())
     def list_tokens(caller: Admin) -> Tokens:
@@ -70,9 +69,7 @@ def setup_routes(parts: Parts) -> APIRouter:
         return Tokens(tokens=parts.state.tokens()[::-1])
 
     @router.post("/tokens", status_code=201, responses=documented())
-    def create_token(
-        request: Request, asked: Annotated[TokenIn, Body()], caller: Admin
-    ) -> NewToken:
+    def create_token(request: Request, asked: TokenIn, caller: Admin) -> NewToken:
         """Create a token. Only a digest is stored, so it cannot be shown again."""
         token = parts.state.create_token(asked.name, asked.role, actor=caller.name)
         place, is_reachable = _place(parts, request)
@@ -87,7 +84,7 @@ def setup_routes(parts: Parts) -> APIRouter:
         )
 
     @router.delete("/tokens/{token_id}", responses=documented(404, 409))
-    def revoke_token(token_id: Annotated[TokenId, Path()], caller: Admin) -> Tokens:
+    def revoke_token(token_id: TokenId, caller: Admin) -> Tokens:
         """Revoke a token, immediately and permanently."""
         if token_id == caller.token_id:
             raise HTTPException(409, "Revoking your own token would lock you out; use another one.")
@@ -103,8 +100,8 @@ def setup_routes(parts: Parts) -> APIRouter:
 
     @router.put("/persons/{person_id}/silence", responses=documented(404))
     def silence(
-        person_id: Annotated[PersonId, Path()],
-        asked: Annotated[SilenceIn, Body()],
+        person_id: PersonId,
+        asked: SilenceIn,
         caller: Operator,
     ) -> Silenced:
         """Turn live events, alerts and messages about a person off or on."""
@@ -114,8 +111,6 @@ def setup_routes(parts: Parts) -> APIRouter:
             apply_silence(parts)
         parts.events.publish("gallery", {"what": "silence", "person_id": person_id})
         return list_silenced(caller)
-
-    return router
 
 
 def apply_silence(parts: Parts) -> None:
@@ -127,9 +122,8 @@ def apply_silence(parts: Parts) -> None:
 
 def _qr_svg(text: str) -> str:
     stream = io.BytesIO()
-    segno.make(text, error="m").save(
-        stream, kind="svg", scale=5, border=4, light="#fff", xmldecl=False
-    )
+    code = segno.make(text, error="m")
+    code.save(stream, kind="svg", scale=5, border=4, light="#fff", xmldecl=False)
     return stream.getvalue().decode()
 
 

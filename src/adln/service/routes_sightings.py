@@ -2,11 +2,10 @@
 
 import base64
 import binascii
-import re
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query
+from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -20,23 +19,18 @@ from adln.service.answers import (
     Sightings,
     Stored,
     decode_embedding,
-    sighting_out,
 )
-from adln.service.asked import NOBODY, AskedFor, require_model, require_sightings
+from adln.service.asked import NOBODY, AskedFor, require_model, require_person, require_sightings
 from adln.service.network import make_thumbnail
-from adln.service.parts import Parts
+from adln.service.parts import Parts, sighting_out
 from adln.service.problems import a_jpeg, documented
 
-Cursor = tuple[float, int]
-"""Time and number of the last sighting of a page; the next page has older ones."""
-
-_CURSOR = re.compile(r"(-?0x[0-9a-f.]{1,20}p[+-]\d{1,4})_(\d{1,16})")
+# Time and number of the last sighting of a page; the next page has older ones.
+_CURSOR = r"^-?0x[0-9a-f.]{1,20}p[+-]\d{1,4}_\d{1,16}$"
 
 
-def sighting_routes(parts: Parts) -> APIRouter:
+def sighting_routes(router: APIRouter, parts: Parts) -> None:
     """List, show, push and erase sightings."""
-    router = APIRouter(tags=["sightings"], route_class=parts.route)
-    one = Annotated[SightingId, Path()]
 
     @router.get("/sightings", responses=documented())
     def list_sightings(
@@ -44,32 +38,29 @@ def sighting_routes(parts: Parts) -> APIRouter:
         where: AskedFor,
         nobody: Annotated[bool, Query(description="Only unassigned sightings.")] = False,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        before: Annotated[str | None, Query(pattern=f"^{_CURSOR.pattern}$")] = None,
+        before: Annotated[str | None, Query(pattern=_CURSOR)] = None,
     ) -> Sightings:
         """Sightings, newest first, paginated."""
         where = replace(where, persons=NOBODY) if nobody else where
         records = parts.gallery.newest(where, limit=limit, before=_cursor(before))
-        names = parts.people.names()
-        more = None
-        if len(records) == limit:
-            more = f"{records[-1].time_s.hex()}_{records[-1].sighting_id}"
+        last = records[-1] if len(records) == limit else None
         return Sightings(
-            sightings=[sighting_out(record, names, parts.camera_name) for record in records],
-            next=more,
+            sightings=[sighting_out(parts, record) for record in records],
+            next=None if last is None else f"{last.time_s.hex()}_{last.sighting_id}",
         )
 
     @router.get("/sightings/{sighting_id}", responses=documented(404))
-    def get_sighting(sighting_id: one, caller: Viewer) -> SightingOut:
+    def get_sighting(sighting_id: SightingId, caller: Viewer) -> SightingOut:
         """One sighting."""
         (record,) = require_sightings(parts, [sighting_id])
-        return sighting_out(record, parts.people.names(), parts.camera_name)
+        return sighting_out(parts, record)
 
     @router.get(
         "/sightings/{sighting_id}/picture",
         response_class=Response,
         responses=a_jpeg("The picture.") | documented(404),
     )
-    def get_picture(sighting_id: one, caller: Viewer) -> Response:
+    def get_picture(sighting_id: SightingId, caller: Viewer) -> Response:
         """The picture of a sighting, if one is stored."""
         records = parts.gallery.get([sighting_id])
         if not records or records[0].thumbnail is None:
@@ -77,7 +68,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
         return Response(records[0].thumbnail, media_type="image/jpeg")
 
     @router.post("/sightings", status_code=201, responses=documented(404, 409))
-    def push(asked: Annotated[PushIn, Body()], caller: Operator) -> Stored:
+    def push(asked: PushIn, caller: Operator) -> Stored:
         """Store sightings that a device has embedded: all or none, on the disk when answered."""
         model = asked.model.key()
         require_model(parts, model)
@@ -85,27 +76,20 @@ def sighting_routes(parts: Parts) -> APIRouter:
             sightings = [_pushed(parts, one, asked) for one in asked.sightings]
         except ValueError as error:
             raise HTTPException(422, f"A sighting cannot be stored: {error}") from error
-        wanted = {one.person_id for one in sightings if one.person_id is not None}
-        if wanted - parts.people.by_id().keys():
-            parts.people.changed()
-            missing = wanted - parts.people.by_id().keys()
-            if missing:
-                raise HTTPException(404, f"There is no person {min(missing)}.")
+        for person_id in sorted({one.person_id for one in sightings if one.person_id is not None}):
+            require_person(parts, person_id)
         ids = parts.gallery.add(sightings)
-        stored = len(ids) - ids.count(None)
-        parts.metrics.stored.labels("push").inc(stored)
+        parts.metrics.stored.labels("push").inc(len(ids) - ids.count(None))
         parts.events.publish("gallery", {"what": "add", "person_id": None})
         return Stored(sighting_ids=ids)
 
     @router.delete("/sightings/{sighting_id}", status_code=204, responses=documented(404))
-    def erase(sighting_id: one, caller: Admin) -> None:
+    def erase(sighting_id: SightingId, caller: Admin) -> None:
         """Erase one sighting. This cannot be undone."""
         parts.state.record(caller.name, "erase", {"sighting": sighting_id})
         if parts.gallery.delete([sighting_id]) == 0:
             raise HTTPException(404, f"There is no sighting {sighting_id}.")
         parts.people.changed()
-
-    return router
 
 
 def _pushed(parts: Parts, one: PushedSighting, asked: PushIn) -> Sighting:
@@ -128,13 +112,11 @@ def _pushed(parts: Parts, one: PushedSighting, asked: PushIn) -> Sighting:
     return sighting
 
 
-def _cursor(text: str | None) -> Cursor | None:
+def _cursor(text: str | None) -> tuple[float, int] | None:
     if text is None:
         return None
-    match = _CURSOR.fullmatch(text)
+    time_s, _, number = text.partition("_")
     try:
-        if match is None:
-            raise ValueError("wrong format")
-        return float.fromhex(match[1]), int(match[2])
+        return float.fromhex(time_s), int(number)
     except (ValueError, OverflowError) as error:
         raise HTTPException(422, "`before` must be `next` of the previous page.") from error

@@ -2,11 +2,11 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
@@ -25,8 +25,7 @@ from adln.service.answers import (
 )
 from adln.service.live import CameraView
 from adln.service.parts import Parts
-from adln.service.problems import a_jpeg, documented
-from adln.service.state import Caller
+from adln.service.problems import a_jpeg, documented, sends
 
 EVENTS = "/events"
 # One token may use at most 1/4 of `max_listeners`.
@@ -35,9 +34,8 @@ PICTURE_TIME = "Adln-Time"
 CAMERA_PICTURE = "/cameras/{camera_id}/picture"
 
 
-def status_routes(parts: Parts) -> APIRouter:
+def status_routes(router: APIRouter, parts: Parts) -> None:
     """Health, status, metrics, the audit log, and live events."""
-    router = APIRouter(tags=["status"], route_class=parts.route)
 
     @router.get(
         "/health",
@@ -51,16 +49,20 @@ def status_routes(parts: Parts) -> APIRouter:
     @router.get("/session", responses=documented())
     async def session(caller: Viewer) -> Session:
         """The caller's name and role."""
-        return Session(
-            name=caller.name,
-            role=caller.role,
-            token_required=parts.settings.tokens_required,
-        )
+        required = parts.settings.tokens_required
+        return Session(name=caller.name, role=caller.role, token_required=required)
 
     @router.get("/status", responses=documented())
     def status(caller: Viewer) -> Status:
         """Configuration, cameras, retention and load of the service."""
-        network = parts.network
+        network, tidying = parts.network, parts.tidying
+        retention = load = None
+        if tidying is not None:
+            facts = {**vars(tidying.rules), **vars(tidying.last)}
+            retention = RetentionOut(**facts, every_s=tidying.every_s)
+        # Not available on every system.
+        with suppress(OSError):
+            load = os.getloadavg()[0] / (os.cpu_count() or 1)
         return Status(
             version=__version__,
             model=None if network is None else ModelName.of(network.model),
@@ -72,9 +74,9 @@ def status_routes(parts: Parts) -> APIRouter:
             camera_names=parts.settings.camera_names,
             cameras=_cameras(parts),
             pipeline=parts.source.pipeline(),
-            retention=_retention(parts),
+            retention=retention,
             listeners=parts.events.listeners,
-            load=_load(),
+            load=load,
             up_s=time.monotonic() - parts.started_s,
         )
 
@@ -87,13 +89,11 @@ def status_routes(parts: Parts) -> APIRouter:
             **documented(404),
         },
     )
-    async def camera_picture(camera_id: Annotated[CameraId, Path()], caller: Viewer) -> Response:
+    async def camera_picture(camera_id: CameraId, caller: Viewer) -> Response:
         """A camera's current picture, if showing pictures is enabled for it. Not stored."""
         pipeline = parts.source.pipeline()
-        is_shown = any(
-            view.camera_id == camera_id and view.pictures for view in parts.source.cameras()
-        )
-        if pipeline is None or not (pipeline.pictures and is_shown):
+        shown = {view.camera_id for view in parts.source.cameras() if view.pictures}
+        if pipeline is None or not pipeline.pictures or camera_id not in shown:
             raise HTTPException(404, f"Showing pictures of camera {camera_id} is not enabled.")
         picture = parts.source.picture(camera_id)
         if picture is None:
@@ -101,14 +101,9 @@ def status_routes(parts: Parts) -> APIRouter:
         headers = {PICTURE_TIME: repr(picture.time_s)}
         return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
 
-    @router.get(
-        "/metrics",
-        response_class=PlainTextResponse,
-        responses={
-            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-            **documented(),
-        },
-    )
+    as_text = sends("text/plain") | documented()
+
+    @router.get("/metrics", response_class=PlainTextResponse, responses=as_text)
     def read_metrics(caller: Viewer) -> PlainTextResponse:
         """Metrics for Prometheus."""
         return PlainTextResponse(parts.metrics.text(), media_type=metrics.CONTENT_TYPE)
@@ -118,8 +113,7 @@ def status_routes(parts: Parts) -> APIRouter:
         caller: Admin,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         expected_digest: Annotated[
-            str | None,
-            Query(pattern="^[0-9a-f]{64}$", description="An earlier `newest_digest`."),
+            str | None, Query(pattern="^[0-9a-f]{64}$", description="An earlier `newest_digest`.")
         ] = None,
     ) -> Audit:
         """The audit log, newest first, and whether it is unaltered."""
@@ -132,18 +126,10 @@ def status_routes(parts: Parts) -> APIRouter:
             newest_digest=check.newest_digest,
         )
 
-    @router.get(
-        EVENTS,
-        response_class=StreamingResponse,
-        responses={
-            200: {
-                "description": "Events `sighting`, `scene`, `cameras`, `gallery` and `lost`, until "
-                "the client leaves.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
-            **documented(),
-        },
-    )
+    what = "Events `sighting`, `scene`, `cameras`, `gallery` and `lost`, until the client leaves."
+    as_events = sends("text/event-stream", what) | documented()
+
+    @router.get(EVENTS, response_class=StreamingResponse, responses=as_events)
     async def events(
         caller: Viewer,
         last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,15}$")] = None,
@@ -155,22 +141,13 @@ def status_routes(parts: Parts) -> APIRouter:
         share = max(1, parts.settings.max_listeners // _LISTENERS_SHARE)
         if caller.token_id and parts.events.count_of(caller.name) >= share:
             raise HTTPException(429, f"This token has {share} open event streams; close one.")
-        after = None if last_event_id is None else int(last_event_id)
-        return StreamingResponse(
-            parts.events.listen(
-                after=after,
-                caller=caller.name,
-                may_listen=partial(_may_listen, parts, caller),
-            ),
-            media_type="text/event-stream",
-            headers={"X-Accel-Buffering": "no"},
+        texts = parts.events.listen(
+            after=None if last_event_id is None else int(last_event_id),
+            caller=caller.name,
+            may_listen=lambda: not caller.token_id or parts.state.is_valid(caller.token_id),
         )
-
-    return router
-
-
-def _may_listen(parts: Parts, caller: Caller) -> bool:
-    return not caller.token_id or parts.state.is_valid(caller.token_id)
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(texts, media_type="text/event-stream", headers=headers)
 
 
 def live_views(parts: Parts) -> dict[str, Any]:
@@ -186,18 +163,3 @@ def _cameras(parts: Parts) -> list[CameraView]:
     return [
         replace(view, name=parts.camera_name(view.camera_id)) for view in parts.source.cameras()
     ]
-
-
-def _retention(parts: Parts) -> RetentionOut | None:
-    tidying = parts.tidying
-    if tidying is None:
-        return None
-    return RetentionOut(**vars(tidying.rules), **vars(tidying.last), every_s=tidying.every_s)
-
-
-def _load() -> float | None:
-    try:
-        return os.getloadavg()[0] / (os.cpu_count() or 1)
-    except (AttributeError, OSError):
-        # Not available on every system.
-        return None

@@ -1,11 +1,11 @@
 """Routes of visits: who was where from when to when, and the visit of a sighting."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from adln.gallery.records import Filter
@@ -17,11 +17,9 @@ from adln.service.answers import (
     SightingOut,
     VisitOut,
     Visits,
-    sighting_out,
-    visit_out,
 )
 from adln.service.asked import NOBODY, AskedFor, require_sightings
-from adln.service.parts import Parts
+from adln.service.parts import Parts, sighting_out, visit_out
 from adln.service.problems import documented
 from adln.service.visits import GAP_S, Visit, newest_visits
 
@@ -46,9 +44,8 @@ class Moment(Out):
     )
 
 
-def visit_routes(parts: Parts) -> APIRouter:
+def visit_routes(router: APIRouter, parts: Parts) -> None:
     """List visits."""
-    router = APIRouter(tags=["visits"], route_class=parts.route)
 
     @router.get("/visits", responses=documented())
     def list_visits(
@@ -62,66 +59,53 @@ def visit_routes(parts: Parts) -> APIRouter:
 
         Sightings of a person at a camera that are at most `gap_s` apart belong to one visit.
         """
-        names = parts.people.names()
         if where.persons is None:
-            where = replace(where, persons=_persons(who, names))
+            where = replace(where, persons=_persons(who, parts.people.names()))
         if where.persons == frozenset():
             return Visits(visits=[], is_all=True)
         visits, is_all = newest_visits(parts.gallery, where, gap_s=gap_s, limit=limit)
-        return Visits(
-            visits=[visit_out(visit, names, parts.camera_name) for visit in visits], is_all=is_all
-        )
+        return Visits(visits=[visit_out(parts, visit) for visit in visits], is_all=is_all)
 
     @router.get("/moments/{sighting_id}", responses=documented(404))
-    def get_moment(sighting_id: Annotated[SightingId, Path()], caller: Viewer) -> Moment:
+    def get_moment(sighting_id: SightingId, caller: Viewer) -> Moment:
         """The visit of a sighting, the person's visits before and after, and who else was there."""
         (record,) = require_sightings(parts, [sighting_id])
-        names = parts.people.names()
+        time_s = record.time_s
         persons = NOBODY if record.person_id is None else frozenset({record.person_id})
         theirs = Filter(
             cameras=frozenset({record.camera_id}),
             persons=persons,
-            from_s=record.time_s - _LONGEST_S,
-            until_s=record.time_s + _LONGEST_S,
+            from_s=time_s - _LONGEST_S,
+            until_s=time_s + _LONGEST_S,
         )
         found, _ = newest_visits(parts.gallery, theirs, limit=1000)
-        visit = next((one for one in found if sighting_id in one.sighting_ids), None)
-        if visit is None:
-            # Too many newer sightings: the search above has not reached this one.
-            visit = Visit(
-                record.person_id, record.camera_id, record.time_s, record.time_s, [sighting_id]
-            )
+        # With too many newer sightings, the search has not reached this one.
+        alone = Visit(record.person_id, record.camera_id, time_s, time_s, [sighting_id])
+        visit = next((one for one in found if sighting_id in one.sighting_ids), alone)
 
-        def shown(one: Visit | None) -> VisitOut | None:
-            return None if one is None else visit_out(one, names, parts.camera_name)
+        def shown(visits: Iterable[Visit]) -> list[VisitOut]:
+            return [visit_out(parts, one) for one in visits]
 
-        before = after = None
+        before: list[Visit] = []
+        after: list[Visit] = []
         if record.person_id is not None:
             earlier = Filter(persons=persons, from_s=visit.first_s - _WEEK_S, until_s=visit.first_s)
-            before = next(iter(newest_visits(parts.gallery, earlier, limit=1)[0]), None)
-            later = Filter(
-                persons=persons,
-                from_s=math.nextafter(visit.last_s, math.inf),
-                until_s=visit.last_s + DAY_S,
-            )
+            before, _ = newest_visits(parts.gallery, earlier, limit=1)
+            past_s = math.nextafter(visit.last_s, math.inf)
+            later = Filter(persons=persons, from_s=past_s, until_s=visit.last_s + DAY_S)
             following, is_all = newest_visits(parts.gallery, later, limit=1000)
-            after = min(following, key=lambda one: one.first_s) if following and is_all else None
+            after = sorted(following, key=lambda one: one.first_s)[:1] if is_all else []
         at_once = Filter(from_s=visit.first_s - _AROUND_S, until_s=visit.last_s + _AROUND_S)
         around, _ = newest_visits(parts.gallery, at_once, limit=60)
         looks = parts.gallery.get(visit.sighting_ids[:_MOST_LOOKS][::-1])
+        others = (one for one in around if not {*one.sighting_ids} & {*visit.sighting_ids})
         return Moment(
-            visit=visit_out(visit, names, parts.camera_name),
-            sightings=[sighting_out(one, names, parts.camera_name) for one in looks],
-            before=shown(before),
-            after=shown(after),
-            around=[
-                visit_out(one, names, parts.camera_name)
-                for one in around
-                if not set(one.sighting_ids) & set(visit.sighting_ids)
-            ],
+            visit=visit_out(parts, visit),
+            sightings=[sighting_out(parts, one) for one in looks],
+            before=next(iter(shown(before)), None),
+            after=next(iter(shown(after)), None),
+            around=shown(others),
         )
-
-    return router
 
 
 def _persons(who: Who, names: Mapping[int, str | None]) -> frozenset[int] | None:

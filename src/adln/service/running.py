@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from adln.errors import ServiceError
-from adln.service.connections import ConnectionLimits, guarded_protocol
+from adln.service.connections import guarded_protocol
 from adln.service.live import Events
 from adln.service.settings import ServeSettings
 
@@ -32,7 +32,6 @@ _WAITING = 2048
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 # Files besides connections: gallery, codes, log, and connections that are closing.
 _FILES_BESIDES = 512
-
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +58,9 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
-    """Listen on the address first, because nothing else is of use if that fails.
+    """Listen first, on a socket for each address of the host: nothing else is of use without.
 
     Clients that connect early wait until the service is ready.
-
-    Yields:
-        A socket for each address of the host.
 
     Raises:
         ServiceError: cannot listen on the address, or the certificate cannot be used.
@@ -79,17 +75,20 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
         sockets: list[socket.socket] = []
         failed: OSError | UnicodeError | None = None
         try:
-            for family, place in _places(settings):
+            found = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, place in dict.fromkeys((one[0], one[4]) for one in found):
                 # Port 0 (any): the same port for all addresses.
                 port = sockets[0].getsockname()[1] if sockets else place[1]
                 try:
-                    found = _listener(family, (place[0], port, *place[2:]))
+                    one = _listener(family, (place[0], port, *place[2:]))
                 except OSError as error:
                     if error.errno not in _NOT_HERE:
                         raise
                     failed = error
                 else:
-                    sockets.append(opened.enter_context(found))
+                    sockets.append(opened.enter_context(one))
         except (OSError, UnicodeError) as error:
             failed, sockets = error, []
         if not sockets:
@@ -99,14 +98,6 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
                 "address, or stop the program that uses it."
             ) from failed
         yield sockets
-
-
-def _places(settings: ServeSettings) -> list[tuple[int, Any]]:
-    """Family and address of everything that the host's name resolves to."""
-    found = socket.getaddrinfo(
-        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
 
 
 def _certificate_error(error: OSError) -> ServiceError:
@@ -132,13 +123,7 @@ def _listener(family: int, place: Any) -> socket.socket:
 def run(
     app: FastAPI, settings: ServeSettings, events: Events, sockets: list[socket.socket]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then finish running requests.
-
-    Args:
-        app: from `adln.service.app.make_app`.
-        settings: as read.
-        events: the app's events.
-        sockets: from `listening`; closed at the end.
+    """Serve on the sockets of `listening` until SIGINT or SIGTERM; then finish running requests.
 
     Raises:
         ServiceError: the certificate cannot be read, or the service cannot start.
@@ -155,7 +140,7 @@ def run(
         raise _certificate_error(error) from error
     # Uvicorn re-raises the signal when it has ended; handled here, so that this program then closes
     # the gallery, which makes the next start quick.
-    before = {one: signal.signal(one, _ended_already) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         server.run(sockets=sockets)
     except SystemExit as error:
@@ -171,16 +156,11 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     Raises:
         OSError: the certificate cannot be read.
     """
-    limits = ConnectionLimits(
-        most=settings.max_connections,
-        most_of_one=settings.max_connections_of_one,
-        head_s=settings.head_s,
-    )
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=guarded_protocol(limits),
+        http=guarded_protocol(settings),
         # The app has no WebSockets, and with their library installed they would bypass the guard.
         ws="none",
         log_config=None,
@@ -206,21 +186,13 @@ def _allow_files(count: int) -> int:
     return count if soft == resource.RLIM_INFINITY else soft
 
 
-def _ended_already(number: int, frame: FrameType | None) -> None:
-    pass
-
-
 def address(settings: ServeSettings) -> str:
     """Address for a browser."""
     host = settings.host
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        shown = host
-    else:
-        # A browser cannot open the wildcard address.
-        shown = (
-            "localhost" if parsed.is_unspecified else f"[{host}]" if parsed.version == 6 else host
-        )
+    shown = f"[{host}]" if ":" in host else host
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            # A browser cannot open the wildcard address.
+            shown = "localhost"
     kind = "http" if settings.tls_certificate is None else "https"
     return f"{kind}://{shown}:{settings.port}/"

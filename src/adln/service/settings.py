@@ -4,22 +4,22 @@ import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
+from math import inf
 from pathlib import Path
 
 from adln.embedders.quality import QUALITIES, Quality
 from adln.errors import SettingsError
-from adln.settings import read_settings, settings
+from adln.settings import read_settings, require_between, settings
 
-ENVIRONMENT_PREFIX = "ADLN_SERVE_"
+_PREFIX = "ADLN_SERVE_"
 _PLAIN_TEXT = (str, str | None, Quality)
 
 
 @settings
 class ServeSettings:
-    """Settings of the service.
+    """Settings of the service, as in docs/serve.md; times in s, sizes in bytes.
 
     Attributes:
-        gallery: folder of the gallery; created if it does not exist.
         network: an exported network, as a file or the name of a shipped one; "" for none: then
             pictures cannot be embedded here, and devices push embeddings.
         quality: depth used for pictures: "fast" is Res1, "best" is Res2, "balanced" is Res2 where
@@ -27,36 +27,26 @@ class ServeSettings:
         depth: depth to embed with; by default the deepest of the file.
         flip: average with the mirrored picture, for twice the work.
         host: address to listen on. Beyond this machine, tokens are always required.
-        port: port to listen on.
         hosts: further host names by which browsers reach the service, such as "reid.example.org".
         require_token: require a token on this machine, too; needed behind a proxy.
         state: folder of tokens and audit log; by default "service" in the gallery.
         tls_certificate: file of a certificate chain; with `tls_key`, the service uses HTTPS.
-        tls_key: file of its private key.
-        keep_pictures: store a small picture of each sighting if there is one, and show the
-            cameras' pictures.
-        watch: watch file with the cameras, see `adln watch`; by default the one that the page
-            writes.
+        keep_pictures: store a small picture of each sighting, and show the cameras' pictures.
+        watch: watch file with the cameras; by default the one that the page writes.
         repeat_recordings: play recordings in the watch file in a loop, as if recorded now.
-        retention_every_s: interval between applications of the gallery's retention rules, in s; 0
-            for never.
+        retention_every_s: interval between applications of the retention rules; 0 for never.
         camera_names: camera number -> name for display.
-        match: lowest cosine of a match, without calibration.
-        candidate: lowest cosine of a candidate, without calibration.
-        max_picture_bytes: largest picture accepted, in bytes.
+        match: lowest cosine of a match, without calibration; so is `candidate` of a candidate.
         max_picture_pixels: most pixels of a picture, checked before decoding.
-        max_json_bytes: largest body of any other request, in bytes.
-        body_s: how long a request may take to arrive, in s.
-        head_s: how long its head may take to arrive, in s.
-        max_connections: most connections in total; beyond that, idle ones are closed.
-        max_connections_of_one: most connections from one address.
+        max_json_bytes: largest body of requests that send no picture.
+        body_s: how long a request may take to arrive; `head_s` for its head.
+        max_connections: in total, and `max_connections_of_one` address; idle ones make room.
         requests_per_minute: limit for one client; 0 for none.
         failed_tokens_per_minute: wrong tokens from one address before it has to wait.
         threads: requests processed at a time; others wait.
         embed_at_once: pictures decoded and embedded at a time.
         max_listeners: most event streams at a time.
-        stop_s: how long running requests may take when the service stops, in s.
-        log_format: "text", or "json" with one object per line.
+        stop_s: how long running requests may take when the service stops.
     """
 
     gallery: str = "gallery"
@@ -94,47 +84,30 @@ class ServeSettings:
     log_format: str = "text"
 
     def __post_init__(self) -> None:
-        thresholds = (self.match, self.candidate)
-        checks = (
-            (0 <= self.port < 65536, "port must be 0 to 65535"),
-            (self.log_format in ("text", "json"), 'log_format must be "text" or "json"'),
-            (
-                (self.tls_certificate is None) == (self.tls_key is None),
-                "tls_certificate and tls_key must be set together",
-            ),
-            (thresholds.count(None) != 1, "match and candidate must be set together"),
-            (
-                None in thresholds or -1 <= (self.candidate or 0) <= (self.match or 0) <= 1,
-                "thresholds must be -1 <= candidate <= match <= 1",
-            ),
-            (self.depth is None or 1 <= self.depth <= 4, "depth must be 1 to 4"),
-            (
-                self.depth is None or self.quality == "best",
-                f'depth needs quality = "best", of {", ".join(QUALITIES)}',
-            ),
-            (
-                min(self.max_picture_bytes, self.max_picture_pixels, self.max_json_bytes) >= 1024,
-                "size limits must be at least 1024",
-            ),
-            (min(self.body_s, self.head_s, self.stop_s) > 0, "times must be above 0"),
-            (
-                min(self.max_connections, self.max_connections_of_one) >= 1,
-                "max_connections and max_connections_of_one must be at least 1",
-            ),
-            (
-                self.retention_every_s == 0 or self.retention_every_s >= 1,
-                "retention_every_s must be 0 or at least 1",
-            ),
-            (
-                min(self.requests_per_minute, self.max_listeners) >= 0,
-                "requests_per_minute and max_listeners must not be negative",
-            ),
-            (
-                min(self.failed_tokens_per_minute, self.threads, self.embed_at_once) >= 1,
-                "failed_tokens_per_minute, threads and embed_at_once must be at least 1",
-            ),
-        )
-        problems = [text for is_fine, text in checks if not is_fine]
+        require_between(self, 0, 65535, "port")
+        require_between(self, 0, inf, "requests_per_minute", "max_listeners")
+        require_between(self, 1, inf, "max_connections", "max_connections_of_one")
+        require_between(self, 1, inf, "failed_tokens_per_minute", "threads", "embed_at_once")
+        sizes = ("max_picture_bytes", "max_picture_pixels", "max_json_bytes")
+        require_between(self, 1024, inf, *sizes)
+        match, candidate, depth = self.match, self.candidate, self.depth
+        problems = []
+        if self.log_format not in ("text", "json"):
+            problems.append('log_format must be "text" or "json"')
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            problems.append("tls_certificate and tls_key must be set together")
+        if (match is None) != (candidate is None):
+            problems.append("match and candidate must be set together")
+        elif match is not None and candidate is not None and not -1 <= candidate <= match <= 1:
+            problems.append("thresholds must be -1 <= candidate <= match <= 1")
+        if depth is not None and not 1 <= depth <= 4:
+            problems.append("depth must be 1 to 4")
+        if depth is not None and self.quality != "best":
+            problems.append(f'depth needs quality = "best", of {", ".join(QUALITIES)}')
+        if min(self.body_s, self.head_s, self.stop_s) <= 0:
+            problems.append("times must be above 0")
+        if self.retention_every_s != 0 and self.retention_every_s < 1:
+            problems.append("retention_every_s must be 0 or at least 1")
         if problems:
             raise SettingsError(f"These settings cannot be used: {'; '.join(problems)}.")
 
@@ -180,10 +153,8 @@ def read_serve_settings(
     """
     kinds = {one.name: one.type for one in fields(ServeSettings)}
     from_environment = []
-    for variable in sorted(environment):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
-            continue
-        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+    for variable in sorted(one for one in environment if one.startswith(_PREFIX)):
+        name = variable.removeprefix(_PREFIX).lower()
         if name not in kinds:
             raise SettingsError(
                 f"{variable}: there is no setting {name!r}. Known: {', '.join(kinds)}."

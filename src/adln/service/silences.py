@@ -16,13 +16,7 @@ _SILENT = ("connecting", "lost")
 
 @dataclass(frozen=True)
 class Silence:
-    """A time without pictures from a camera.
-
-    Attributes:
-        camera_id: number of the camera.
-        from_s: start, in seconds since 1970.
-        until_s: end, in seconds since 1970; None if it has not ended.
-    """
+    """A time without pictures from a camera, in seconds since 1970; None if it has not ended."""
 
     camera_id: int
     from_s: float
@@ -30,11 +24,7 @@ class Silence:
 
 
 class Silences:
-    """Records silences. May be used by several threads.
-
-    Args:
-        clock: seconds since 1970.
-    """
+    """Records silences. May be used by several threads; `clock` returns seconds since 1970."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,6 +33,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """Each includes the rights of those before it."""
 
 DATABASE_NAME = "service.db"
+TOKENS_FILE = "first-tokens.txt"
 _FORMAT = 1
 _SCHEMA = """
 CREATE TABLE tokens (
@@ -45,9 +46,15 @@ CREATE TABLE tokens (
     revoked_s REAL
 );
 """
+# Earlier versions ignore these tables.
+_ADDED_LATER = (
+    "dismissed (what TEXT PRIMARY KEY)",
+    "silenced (person_id INTEGER PRIMARY KEY)",
+    "looks (token_id TEXT PRIMARY KEY, since_s REAL NOT NULL, last_s REAL NOT NULL, "
+    "since_person INTEGER NOT NULL, last_person INTEGER NOT NULL)",
+)
 _TOKEN = re.compile(r"adln_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 TOKEN_NAME = r"[A-Za-z0-9 ._@-]{1,64}"
-_NAME = re.compile(TOKEN_NAME)
 _WAIT_S = 10.0
 _DIGEST_BYTES = 32
 _SAME_LOOK_S = 1800.0
@@ -61,10 +68,9 @@ class Token:
 
     Attributes:
         token_id: its first part, which identifies it in lists and in the log.
-        name: name of its user.
-        role: its role.
-        created_s: creation time, in seconds since 1970.
-        revoked_s: revocation time, in seconds since 1970; None if it is valid.
+        name: of its user.
+        created_s: in seconds since 1970.
+        revoked_s: in seconds since 1970; None if it is valid.
     """
 
     token_id: str
@@ -76,13 +82,7 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """The caller of a request.
-
-    Attributes:
-        name: for the log.
-        role: their role.
-        token_id: id of their token; "" if none is required.
-    """
+    """The caller of a request; `token_id` is "" if no token is required."""
 
     name: str
     role: Role
@@ -93,25 +93,10 @@ class Caller:
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
-@dataclass(frozen=True)
-class LastLook:
-    """A user's last look at the news.
-
-    Attributes:
-        since_s: when it ended, in seconds since 1970.
-        newest_person: highest person number at that time.
-    """
-
-    since_s: float
-    newest_person: int
-
-
 class ServiceState:
     """Tokens and the audit log, in a folder. May be used by several threads and processes.
 
-    Args:
-        folder: created if it does not exist.
-        clock: seconds since 1970.
+    The folder is created if it does not exist; `clock` returns seconds since 1970.
 
     Raises:
         ServiceError: the folder cannot be used.
@@ -130,7 +115,7 @@ class ServiceState:
             # The folder may have existed, or been copied, with other permissions.
             path.chmod(0o600)
             self._connection = _connect(path)
-            self._prepare(path)
+            self._prepare()
             # A second connection: tokens are looked up while something is being written.
             self._reader = _connect(path)
             self._file = path.stat()
@@ -140,7 +125,7 @@ class ServiceState:
                 "set another one with `state`."
             ) from error
 
-    def _prepare(self, path: Path) -> None:
+    def _prepare(self) -> None:
         connection = self._connection
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
@@ -149,35 +134,22 @@ class ServiceState:
             for statement in (_SCHEMA + audit.SCHEMA).split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
-        # Added later; older versions ignore these tables.
-        connection.execute("CREATE TABLE IF NOT EXISTS dismissed (what TEXT PRIMARY KEY)")
-        connection.execute("CREATE TABLE IF NOT EXISTS silenced (person_id INTEGER PRIMARY KEY)")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS looks (token_id TEXT PRIMARY KEY, since_s REAL NOT NULL, "
-            "last_s REAL NOT NULL, since_person INTEGER NOT NULL, last_person INTEGER NOT NULL)"
-        )
+        for table in _ADDED_LATER:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
         connection.execute("COMMIT")
         if version not in (0, _FORMAT):
             connection.close()
-            raise ServiceError(f"{path} has format {version}; this version of adln reads 1.")
+            raise ServiceError(f"{self._path} has format {version}; this version of adln reads 1.")
 
     def create_token(self, name: str, role: Role, *, actor: str = "command line") -> str:
-        """Create a token.
-
-        Args:
-            name: name of its user: letters, digits and " ._@-", at most 64 characters.
-            role: its role.
-            actor: who creates it, for the log.
-
-        Returns:
-            The token. It is not stored and cannot be shown again.
+        """Create a token; it is not stored and cannot be shown again.
 
         Raises:
-            ServiceError: the name cannot be used.
+            ServiceError: the name does not match `TOKEN_NAME`.
         """
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(TOKEN_NAME, name):
             raise ServiceError(
-                f"{name!r} cannot be the name of a token; it must match {_NAME.pattern}."
+                f"{name!r} cannot be the name of a token; it must match {TOKEN_NAME}."
             )
         token_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         salt = secrets.token_bytes(16)
@@ -196,14 +168,9 @@ class ServiceState:
 
     def tokens(self) -> list[Token]:
         """All tokens, including revoked ones, oldest first."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT token_id, name, role, created_s, revoked_s FROM tokens ORDER BY created_s"
-            ).fetchall()
-        return [
-            Token(token_id=row[0], name=row[1], role=row[2], created_s=row[3], revoked_s=row[4])
-            for row in rows
-        ]
+        columns = [one.name for one in fields(Token)]
+        rows = self._read(f"SELECT {', '.join(columns)} FROM tokens ORDER BY created_s")
+        return [Token(**dict(zip(columns, row, strict=True))) for row in rows]
 
     def revoke(self, token_id: str, *, actor: str = "command line") -> None:
         """Revoke a token, immediately and permanently.
@@ -226,12 +193,11 @@ class ServiceState:
         if found is None:
             return None
         token_id, secret, name, role, salt, digest = found
-        if len(digest) == _DIGEST_BYTES:
-            if not hmac.compare_digest(_digest(secret, salt), digest):
-                return None
-        else:
-            if not hmac.compare_digest(_slow_digest(secret, salt), digest):
-                return None
+        is_quick = len(digest) == _DIGEST_BYTES
+        expected = _digest(secret, salt) if is_quick else _slow_digest(secret, salt)
+        if not hmac.compare_digest(expected, digest):
+            return None
+        if not is_quick:
             self._make_quick(token_id, _digest(secret, salt), salt)
         return Caller(name=f"{name} ({token_id})", role=role, token_id=token_id)
 
@@ -242,27 +208,23 @@ class ServiceState:
 
     def is_valid(self, token_id: str) -> bool:
         """Whether a token that was valid has not been revoked."""
-        if not self._is_in_place():
-            return False
+        valid = "SELECT 1 FROM tokens WHERE token_id = ? AND revoked_s IS NULL"
+        return self._is_in_place() and bool(self._read(valid, token_id))
+
+    def _read(self, query: str, *values: str) -> list[Any]:
         with self._reader_lock:
-            row = self._reader.execute(
-                "SELECT 1 FROM tokens WHERE token_id = ? AND revoked_s IS NULL", (token_id,)
-            ).fetchone()
-        return row is not None
+            return self._reader.execute(query, values).fetchall()
 
     def _row(self, token: str) -> tuple[str, str, str, Role, bytes, bytes] | None:
         match = _TOKEN.fullmatch(token)
         # Of a file that was replaced, nobody could revoke a token any more.
         if match is None or not self._is_in_place():
             return None
-        token_id, secret = match[1], match[2]
-        with self._reader_lock:
-            row = self._reader.execute(
-                "SELECT name, role, salt, digest FROM tokens "
-                "WHERE token_id = ? AND revoked_s IS NULL",
-                (token_id,),
-            ).fetchone()
-        return None if row is None else (token_id, secret, *row)
+        rows = self._read(
+            "SELECT name, role, salt, digest FROM tokens WHERE token_id = ? AND revoked_s IS NULL",
+            match[1],
+        )
+        return (match[1], match[2], *rows[0]) if rows else None
 
     def _is_in_place(self) -> bool:
         """Whether tokens and log still are those of the folder; if not, it is told."""
@@ -287,12 +249,8 @@ class ServiceState:
     ) -> None:
         """Append to the audit log; an action that cannot be logged must not be performed.
 
-        Args:
-            actor: who performs it.
-            action: what is done.
-            details: further numbers; no names of people.
-            synced: wait until it is on the disk. False, for read-only actions, may lose it in a
-                power cut.
+        The details contain no names of people. If not `synced`, as for read-only actions, a power
+        cut may lose it.
 
         Raises:
             ServiceError: it cannot be written.
@@ -301,12 +259,7 @@ class ServiceState:
             pass
 
     def dismiss(self, actor: str, key: str, *, take_back: bool = False) -> None:
-        """Ignore a review item, so that it is not listed again.
-
-        Args:
-            actor: who ignores it.
-            key: its key: kind and numbers, no names of people.
-            take_back: list it again instead.
+        """Ignore the review item with a key or, with `take_back`, list it again.
 
         Raises:
             ServiceError: it cannot be written.
@@ -316,13 +269,7 @@ class ServiceState:
 
     def dismissed(self) -> frozenset[str]:
         """Keys of all ignored review items."""
-        with self._reader_lock:
-            rows = self._reader.execute("SELECT what FROM dismissed").fetchall()
-        return frozenset(key for (key,) in rows)
-
-    def _mark(self, table: str, column: str, value: str | int, *, take_back: bool) -> None:
-        remove, add = f"DELETE FROM {table} WHERE {column} = ?", f"INSERT OR IGNORE INTO {table}"
-        self._connection.execute(remove if take_back else f"{add} VALUES (?)", (value,))
+        return frozenset(key for (key,) in self._read("SELECT what FROM dismissed"))
 
     def silence(self, actor: str, person_id: int, *, take_back: bool = False) -> None:
         """Silence a person or, with `take_back`, stop silencing them.
@@ -336,27 +283,26 @@ class ServiceState:
 
     def silenced(self) -> frozenset[int]:
         """People who are silenced."""
-        with self._reader_lock:
-            rows = self._reader.execute("SELECT person_id FROM silenced").fetchall()
-        return frozenset(person_id for (person_id,) in rows)
+        return frozenset(person_id for (person_id,) in self._read("SELECT person_id FROM silenced"))
 
-    def look(self, token_id: str, *, newest_person: int, seen: bool = False) -> LastLook | None:
-        """Record a look at the news, and return the previous one.
+    def _mark(self, table: str, column: str, value: str | int, *, take_back: bool) -> None:
+        remove, add = f"DELETE FROM {table} WHERE {column} = ?", f"INSERT OR IGNORE INTO {table}"
+        self._connection.execute(remove if take_back else f"{add} VALUES (?)", (value,))
 
-        Looks within half an hour count as one. Looks are not in the audit log; the data shown is.
+    def look(
+        self, token_id: str, *, newest_person: int, seen: bool = False
+    ) -> tuple[float, int] | None:
+        """Record a look at the news; returns the end of the previous one, if there was any.
 
-        Args:
-            token_id: id of the user's token; "" if none is required.
-            newest_person: highest person number now.
-            seen: start a new look: everything until now has been seen.
-
-        Returns:
-            The look before this one; None if there was none.
+        Also the highest person number at that time; times in seconds since 1970. Looks within half
+        an hour count as one, unless everything until now has been `seen`. Looks are not in the
+        audit log; the data shown is. `token_id` is "" if no token is required.
 
         Raises:
             ServiceError: it cannot be written.
         """
         now_s = self._clock()
+        before: tuple[float, int] | None
         with self._lock:
             try:
                 row = self._connection.execute(
@@ -378,7 +324,7 @@ class ServiceState:
                 )
             except sqlite3.Error as error:
                 raise ServiceError(f"The look at the news cannot be recorded ({error}).") from error
-        return None if before is None else LastLook(*before)
+        return before
 
     def sync(self) -> None:
         """Flush every entry to the disk, so that it survives a power cut.
@@ -429,9 +375,7 @@ class ServiceState:
                 yield
                 log = AuditLog(connection, actor=actor, clock=self._clock)
                 log.record(action, details)
-                (number, digest) = connection.execute(
-                    "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
-                ).fetchone()
+                (entry,) = log.newest(1)
                 connection.execute("COMMIT")
                 self._is_synced = synced
             except sqlite3.Error as error:
@@ -443,7 +387,7 @@ class ServiceState:
                     connection.execute("ROLLBACK")
         # Also to the system's journal, which this program cannot change: a truncated or rewritten
         # log no longer contains this digest.
-        _log.info("audit %d %s by %s, digest %s", number, action, actor, digest)
+        _log.info("audit %d %s by %s, digest %s", entry.number, action, actor, entry.digest)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -452,6 +396,26 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _digest(secret: str, salt: bytes) -> bytes:
     return hmac.digest(salt, secret.encode(), "sha256")
+
+
+def write_tokens(folder: Path, tokens: Mapping[Role, str]) -> None:
+    """Write the first tokens of a service without a terminal to a file for its owner only.
+
+    Raises:
+        ServiceError: the file cannot be created, or exists already (and is not changed).
+    """
+    path = folder / TOKENS_FILE
+    text = "".join(f"{role:<9}{token}\n" for role, token in tokens.items())
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(file, "w", encoding="ascii") as stream:  # noqa: PTH123
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise ServiceError(
+            f"{path}: cannot write the first tokens ({error}). `adln tokens add` makes new ones."
+        ) from error
 
 
 def _slow_digest(secret: str, salt: bytes) -> bytes:

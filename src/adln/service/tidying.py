@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from adln.errors import AdlnError, ServiceError
-from adln.gallery.retention import DAY_S, Retention, Tidied, apply_retention
+from adln.gallery.retention import DAY_S, Retention, apply_retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.service.state import ServiceState
 
@@ -38,16 +38,12 @@ class UnhurriedClock:
     Sightings that look old because of a wrong clock would be permanently erased. So after a leap
     forward, time continues from where it was, until the clock has kept the new time for a day.
 
-    Args:
-        wall: seconds since 1970.
-        steady: seconds since any moment; must count while the machine sleeps.
+    `wall` gives seconds since 1970, `steady` since any moment, also while the machine sleeps.
     """
 
-    def __init__(
-        self, wall: Callable[[], float] = time.time, *, steady: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
         self._wall = wall
-        self._steady = _since_boot if steady is None else steady
+        self._steady = steady
         self._last = self._wall(), self._steady()
         self._leapt_at_s = 0.0
         self.ahead_s = 0.0
@@ -79,16 +75,7 @@ class Tidying:
     """Erases sightings according to the retention rules of a gallery.
 
     The gallery logs each erasure in its own transaction; the service logs their number, if any.
-
-    Args:
-        gallery: the gallery with the rules.
-        state: has the audit log.
-        every_s: interval in s, for display; 0 for never.
-        clock: seconds since 1970.
-        steady: see `UnhurriedClock`.
-
-    Attributes:
-        last: the latest result.
+    The interval `every_s`, 0 for never, is for display; for the clocks see `UnhurriedClock`.
     """
 
     def __init__(
@@ -98,12 +85,12 @@ class Tidying:
         *,
         every_s: float,
         clock: Callable[[], float] = time.time,
-        steady: Callable[[], float] | None = None,
+        steady: Callable[[], float] = _since_boot,
     ) -> None:
         self._gallery = gallery
         self._state = state
         self.every_s = every_s
-        self._clock = UnhurriedClock(clock, steady=steady)
+        self._clock = UnhurriedClock(clock, steady)
         self.last = Tidiness()
 
     @property
@@ -121,14 +108,14 @@ class Tidying:
         try:
             tidied = apply_retention(self._gallery, self._gallery.retention, now_s=now_s)
             self._gallery.compact_if_worthwhile()
-        except AdlnError as error:
-            _log.error("the retention rules could not be applied: %s", error)
-            self._set_problem(str(error))
-            return
         except Exception as error:
             # Retention must continue whatever fails.
-            _log.exception("the retention rules could not be applied")
-            self._set_problem(f"{type(error).__name__}: {error}")
+            is_known = isinstance(error, AdlnError)
+            problem = str(error) if is_known else f"{type(error).__name__}: {error}"
+            self.last = replace(self.last, problem=problem)
+            _log.error(
+                "the retention rules could not be applied: %s", problem, exc_info=not is_known
+            )
             return
         erased = tidied.expired + tidied.surplus_templates + tidied.surplus_unnamed
         problem = ""
@@ -138,13 +125,8 @@ class Tidying:
                 "it has lasted for a day."
             )
         self.last = Tidiness(applied_s=now_s, erased=self.last.erased + erased, problem=problem)
-        if erased:
-            self._record(tidied)
-
-    def _set_problem(self, problem: str) -> None:
-        self.last = replace(self.last, problem=problem)
-
-    def _record(self, tidied: Tidied) -> None:
+        if not erased:
+            return
         try:
             self._state.record(ACTOR, "retention", vars(tidied))
         except ServiceError as error:

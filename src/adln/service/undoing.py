@@ -16,12 +16,9 @@ _MOST = 100
 
 @dataclass(frozen=True)
 class Step:
-    """A change that can be undone.
+    """A change that can be undone by `take_back`, which may raise the gallery's errors.
 
-    Attributes:
-        action: such as "name", "merge" or "split".
-        persons: the people concerned; the step is dropped when one of them is forgotten.
-        take_back: undoes it; may raise the gallery's errors.
+    It is dropped when one of `persons`, whom it concerns, is forgotten.
     """
 
     action: str
@@ -30,11 +27,7 @@ class Step:
 
 
 class UndoList:
-    """Steps that can be undone.
-
-    Args:
-        clock: monotonic time in s.
-    """
+    """Steps that can be undone; `clock` is monotonic, in s."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -42,16 +35,12 @@ class UndoList:
         self._steps: OrderedDict[str, tuple[float, Step]] = OrderedDict()
 
     def add(self, step: Step) -> str:
-        """Add a step.
-
-        Returns:
-            Its id.
-        """
+        """Add a step; returns its id."""
         undo_id = secrets.token_urlsafe(12)
         with self._lock:
             self._drop_old()
             self._steps[undo_id] = (self._clock(), step)
-            while len(self._steps) > _MOST:
+            if len(self._steps) > _MOST:
                 self._steps.popitem(last=False)
         return undo_id
 

@@ -14,16 +14,9 @@ _AT_A_TIME = 500
 
 @dataclass
 class Visit:
-    """A person's stay at a camera.
+    """A person's stay at a camera; times in seconds since 1970, newest sighting first.
 
-    Attributes:
-        person_id: number of the person; None for unassigned sightings.
-        camera_id: number of the camera.
-        first_s: time of the first sighting.
-        last_s: time of the last sighting.
-        sighting_ids: its sightings, newest first.
-        picture_id: the sighting with the best picture; None if none has one.
-        best_quality: quality of that picture.
+    `person_id` is None for unassigned sightings; `picture_id` is that of the best picture.
     """
 
     person_id: int | None
@@ -34,33 +27,20 @@ class Visit:
     picture_id: int | None = None
     best_quality: float = -1.0
 
-    @property
-    def sightings(self) -> int:
-        """Number of sightings."""
-        return len(self.sighting_ids)
-
 
 def newest_visits(
     gallery: Gallery, where: Filter, *, gap_s: float = GAP_S, limit: int = 500
 ) -> tuple[list[Visit], bool]:
-    """The newest visits; reads no more sightings than necessary.
+    """The at most `limit` newest visits, most recently ended first, and whether these are all.
 
-    Unassigned sightings belong to one visit only if they are from one track.
-
-    Args:
-        gallery: the gallery.
-        where: only these sightings.
-        gap_s: a longer gap starts a new visit.
-        limit: most visits returned.
-
-    Returns:
-        Visits, most recently ended first, and whether these are all.
+    Reads no more sightings than necessary. A gap longer than `gap_s` starts a new visit. Unassigned
+    sightings belong to one visit only if they are from one track.
 
     Raises:
         GalleryError: the gallery cannot be read.
     """
     visits: list[Visit] = []
-    open_now: dict[_Key, Visit] = {}
+    open_now: dict[tuple[int, ...], Visit] = {}
     before: tuple[float, int] | None = None
     for _ in range(MOST_SIGHTINGS // _AT_A_TIME):
         page = gallery.newest_facts(where, limit=_AT_A_TIME, before=before)
@@ -74,13 +54,10 @@ def newest_visits(
     return visits[:limit], False
 
 
-_Key = tuple[int, ...]
-
-
 def _add(
     records: Iterable[SightingFacts],
     visits: list[Visit],
-    open_now: dict[_Key, Visit],
+    open_now: dict[tuple[int, ...], Visit],
     gap_s: float,
 ) -> None:
     for record in records:
@@ -96,7 +73,7 @@ def _add(
             visit.picture_id, visit.best_quality = record.sighting_id, record.quality
 
 
-def _who_and_where(record: SightingFacts) -> _Key:
+def _who_and_where(record: SightingFacts) -> tuple[int, ...]:
     if record.person_id is not None:
         return record.person_id, record.camera_id
     if record.track_id is not None:
