@@ -100,15 +100,22 @@ def areas(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
     return size[..., 0] * size[..., 1]
 
 
+def shared_areas(
+    a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Area in px² that each box of a (N, 4) shares with each of b (M, 4), (N, M)."""
+    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
+    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
+    return areas(np.concatenate([start, end], axis=-1))
+
+
 def iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
     """Intersection over union of each box of a (N, 4) with each of b (M, 4).
 
     Returns:
         (N, M) in 0..1; two boxes without area have 0.
     """
-    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
-    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
-    shared = areas(np.concatenate([start, end], axis=-1))
+    shared = shared_areas(a_xyxy, b_xyxy)
     union = areas(a_xyxy)[:, np.newaxis] + areas(b_xyxy)[np.newaxis, :] - shared
     overlap: NDArray[np.floating] = np.divide(
         shared, union, out=np.zeros_like(shared), where=union > 0
