@@ -10,7 +10,9 @@ from PIL import Image
 from adln.cli.gallery import gallery
 from adln.cli.search import search
 from adln.errors import GalleryError, ModelFileError, SettingsError
+from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.roster import read_cameras
+from adln.scenes.synthetic import Plan, draw_dataset
 
 MakeModel = Callable[..., Path]
 RED, GREEN, BLUE = (220, 30, 20), (30, 200, 40), (20, 40, 210)
@@ -453,3 +455,21 @@ def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(
     )
     assert type(enrolled.exception) is type(missing.exception)
     assert str(enrolled.exception) == str(missing.exception)
+
+
+def test_a_renewed_gallery_knows_people_as_if_they_had_been_enrolled_anew(tmp_path: Path) -> None:
+    plan = Plan(num_train_persons=2, num_test_persons=6, num_cameras=2, crops_per_camera=2)
+    drawn = draw_dataset(tmp_path / "drawn", plan)
+    names = [str(path) for path in drawn.gallery.paths[:20]]
+    old, new = tmp_path / "old", tmp_path / "new"
+    asked = run("enrol", old, *names, "--nobody", "--network", "res1", "--thumbnails")
+    assert asked.exit_code == 0, asked.output
+    assert run("renew", old, new, "--network", "res1").exit_code == 0
+    with SqliteGallery(old) as before, SqliteGallery(new) as after:
+        pairs = [
+            (one.embedding, other.embedding)
+            for one, other in zip(before.newest(limit=20), after.newest(limit=20), strict=True)
+        ]
+    cosines = [float(one @ other) for one, other in pairs]
+    assert len(cosines) == 20
+    assert min(cosines) > 0.98

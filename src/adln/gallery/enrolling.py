@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from adln.crops import picture_size, read_crop, to_jpeg
+from adln.crops import kept_jpeg, picture_size, read_crop
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
@@ -15,8 +15,6 @@ from adln.matching.framing import why_not_a_crop
 
 _BATCH = 256
 _FEW = 5
-# Size and quality of stored thumbnails.
-_THUMBNAIL_QUALITY = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +128,7 @@ class Enrolment:
                         camera_id=self.camera_id,
                         time_s=self.time_s,
                         person_id=person_id,
-                        thumbnail=_thumbnail(part[index]) if self.thumbnails else None,
+                        thumbnail=kept_jpeg(read_crop(part[index])) if self.thumbnails else None,
                     )
                     for index, embedding in new
                 ]
@@ -228,7 +226,3 @@ def _folders_with_pictures(source: Path) -> list[Path]:
                 continue
             found.append(path)
     return found
-
-
-def _thumbnail(path: Path) -> bytes:
-    return to_jpeg(read_crop(path, height_px=128, width_px=64), quality=_THUMBNAIL_QUALITY)

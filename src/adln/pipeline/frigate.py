@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adln.boxes import xywh_to_xyxy
 from adln.cameras.names import camera_name
-from adln.crops import cut, decode_image, resize, to_jpeg
+from adln.crops import cut, decode_image, kept_jpeg, resize
 from adln.embeddings import require_direction
 from adln.errors import AdlnError, DeliveryError, EventRefusedError, GalleryError, ImageError
 from adln.gallery.records import Filter, ModelKey, Sighting
@@ -25,7 +25,6 @@ from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.frigate_api import FrigateApi, FrigateEvent
 from adln.pipeline.roster import enter_new_camera, read_cameras
 
-_THUMBNAIL_QUALITY = 80
 _MOST_REMEMBERED = 10_000
 
 _log = logging.getLogger(__name__)
@@ -131,8 +130,6 @@ class FrigateNamer:
             self.frigate.set_sub_label(event.event_id, who.name, answer.probability or 0.0)
             self.counts["written"] += 1
         if who is None or answer.lead >= MARGIN:
-            small = resize(ready, height_px=128, width_px=64) if self.pictures else None
-            thumbnail = None if small is None else to_jpeg(small, quality=_THUMBNAIL_QUALITY)
             self.gallery.add(
                 [
                     Sighting(
@@ -141,7 +138,7 @@ class FrigateNamer:
                         camera_id=camera,
                         time_s=time_s,
                         person_id=None if who is None else who.person_id,
-                        thumbnail=thumbnail,
+                        thumbnail=kept_jpeg(resize(crop)) if self.pictures else None,
                     )
                 ]
             )

@@ -93,7 +93,7 @@ def copy_cameras(source: Path, target: Path) -> None:
     """
     known, runs = _read(source / FILE_NAME)
     if known:
-        _write(target / FILE_NAME, known, runs)
+        _write(target, known, runs)
 
 
 def read_cameras(folder: Path) -> dict[str, int]:

@@ -21,7 +21,7 @@ from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.redaction import public_text
 from adln.cameras.selection import SelectedCrop, TrackReport
 from adln.cameras.tracker import TrackUpdate
-from adln.crops import to_jpeg
+from adln.crops import kept_jpeg
 from adln.errors import AdlnError
 from adln.pipeline.crop_embedding import embed_crops
 from adln.pipeline.depths import DepthEmbedder
@@ -53,7 +53,6 @@ _SILENT_S = 3.0
 # A larger gap in a camera's times is not part of one stay: the recorder paused, or the clock was
 # set.
 _LEAP_S = 60.0
-_JPEG_QUALITY = 85
 # Log one failure of a camera in this many.
 _LOG_EVERY = 100
 
@@ -309,7 +308,7 @@ class Watch:
     def _picture(self, camera: str, crop: SelectedCrop | None) -> bytes | None:
         if crop is None or not is_pictured(self._pictures, camera):
             return None
-        return to_jpeg(crop.image, quality=_JPEG_QUALITY)
+        return kept_jpeg(crop.image)
 
     def _say(self, answer: Answer) -> None:
         """Report a sighting for an answer, if it says something new."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.crops import decode_crop, to_jpeg
+from adln.crops import decode_crop, kept_jpeg
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.proving import UNPROVED
 from adln.embedders.quality import depths_for, files_for
@@ -27,8 +27,6 @@ from adln.service.settings import ServeSettings
 # programs or are not safe with untrusted files.
 _FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"RIFF", "WEBP"))
 _ORIENTATION_TAG, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
-_THUMBNAIL_HEIGHT_PX, _THUMBNAIL_WIDTH_PX = 256, 128
-_THUMBNAIL_QUALITY = 80
 
 
 class PictureRefusedError(ImageError):
@@ -158,7 +156,4 @@ def make_thumbnail(data: bytes, *, max_pixels: int) -> bytes:
         ImageError: the picture cannot be used.
     """
     check_picture(data, max_pixels=max_pixels)
-    crop = decode_crop(
-        data, name="picture", height_px=_THUMBNAIL_HEIGHT_PX, width_px=_THUMBNAIL_WIDTH_PX
-    )
-    return to_jpeg(crop, quality=_THUMBNAIL_QUALITY)
+    return kept_jpeg(decode_crop(data, name="picture"))
