@@ -54,6 +54,8 @@ def work():
         time.sleep(10)
 
 main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+# A shell hands SIGINT on as ignored to what it runs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main.main()
 """
     run = subprocess.run([sys.executable, "-c", code, "embed"], capture_output=True, text=True)

@@ -35,9 +35,9 @@ SERVER = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server; it ends with the tests."""
+    """The address of a server; it ends with the tests of a file, as it is never idle."""
     if RUNNING:
         yield RUNNING
         return
