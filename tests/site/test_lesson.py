@@ -46,8 +46,8 @@ def test_a_step_moves_the_proxies_and_the_loss_falls_for_crops_in_their_place() 
     crops = looks([0, 1, 2, 3, 0, 1, 2, 3])
     one.begin(crops)
     before = one.proxies.clone()
-    near = one(crops, torch.arange(24))
-    far = one(crops.roll(3, 0), torch.arange(24))
+    near = one({2: crops}, torch.arange(24))
+    far = one({2: crops.roll(3, 0)}, torch.arange(24))
     assert near < 0.1 < far
     assert not torch.equal(one.proxies, before)
 
@@ -57,7 +57,7 @@ def test_who_has_moved_away_from_what_a_gallery_has_stored_is_drawn_back() -> No
     near, far = lesson(stored=now), lesson(stored=ALL_KNOWN)
     for one in (near, far):
         one.begin(now)
-    assert near(now, torch.arange(24)) + 1 < far(now, torch.arange(24))
+    assert near({2: now}, torch.arange(24)) + 1 < far({2: now}, torch.arange(24))
     assert near.identity == far.identity
 
 
@@ -65,9 +65,9 @@ def test_all_that_a_run_needs_to_go_on_is_stored() -> None:
     one, other = lesson(), lesson()
     crops = looks([0, 1, 2, 3, 0, 1, 2, 3])
     one.begin(crops)
-    one(crops, torch.arange(24))
+    one({2: crops}, torch.arange(24))
     other.load_state_dict(one.state_dict())
-    assert torch.equal(one(crops, torch.arange(24)), other(crops, torch.arange(24)))
+    assert torch.equal(one({2: crops}, torch.arange(24)), other({2: crops}, torch.arange(24)))
     assert one.identity == other.identity
 
 

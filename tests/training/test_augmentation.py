@@ -249,3 +249,16 @@ def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
 def test_a_margin_or_rectangle_that_cannot_be_drawn_is_refused(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"augmentation.{name}"):
         Augmentation(**{name: value})  # type: ignore[arg-type]
+
+
+def test_labelled_crops_may_keep_their_colours() -> None:
+    settings = Augmentation(hue=0.5, contrast=0.3, keep_labelled_colours=True)
+    draws = draw(8, 32, 16, settings, (0,), unlabelled=3)
+    assert draws.colours is not None
+    assert draws.contrasts is not None
+    assert np.array_equal(draws.colours[:5], np.tile(np.eye(3, dtype=np.float32), (5, 1, 1)))
+    assert np.all(draws.contrasts[:5] == 1)
+    free = draw(8, 32, 16, Augmentation(hue=0.5, contrast=0.3), (0,), unlabelled=3)
+    assert free.colours is not None
+    assert np.array_equal(draws.colours[5:], free.colours[5:])
+    assert not np.allclose(free.colours[:5], np.eye(3))

@@ -38,6 +38,8 @@ class ObjectiveWeights:
             see `adln.training.imitation`.
         relation: weight of each exit's imitation of that network's cosines between crops.
         margin_identity: weight of a second identity loss of each exit, with a margin of cosines.
+        camera_contrast: weight of each exit's contrast with what each camera saw of each person,
+            beside at least one other part; see `adln.training.lesson.PersonLesson`.
         label_smoothing: of the identity loss, 0 to less than 1.
         margin, margin_scale: of the cosines of the identity loss with a margin; scale above 0.
         distillation_alpha, distillation_beta: weights of the target class and of the others.
@@ -60,6 +62,7 @@ class ObjectiveWeights:
     imitation: float = 0.0
     relation: float = 0.0
     margin_identity: float = 0.0
+    camera_contrast: float = 0.0
     label_smoothing: float = 0.1
     margin: float = 0.35
     margin_scale: float = 30.0
@@ -87,7 +90,14 @@ class ObjectiveWeights:
     def needs_labels(self) -> bool:
         """Whether a part needs to know who is seen."""
         return any(
-            (self.identity, self.margin_identity, self.triplet, self.center, self.distillation)
+            (
+                self.identity,
+                self.margin_identity,
+                self.triplet,
+                self.center,
+                self.distillation,
+                self.camera_contrast,
+            )
         )
 
 

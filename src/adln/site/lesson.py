@@ -10,7 +10,7 @@ CVPR 2020.
 """
 
 import hashlib
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 
 import numpy as np
@@ -147,8 +147,9 @@ class ClusterLesson(Lesson):
             for of_tracks in (means, self.stored)
         )
 
-    def forward(self, embeddings: Tensor, crops: Tensor) -> Tensor:
-        """Cluster contrast of a batch; also updates the proxies."""
+    def forward(self, embeddings: Mapping[int, Tensor], crops: Tensor) -> Tensor:
+        """Cluster contrast of a batch, by the deepest exit; also updates the proxies."""
+        rows = embeddings[max(embeddings)]
         tracks = self.track_of[crops]
         count = int(self.proxy_of.max()) + 1
         # One track of each proxy, to look up its cluster and camera.
@@ -157,11 +158,11 @@ class ClusterLesson(Lesson):
         used = self.proxies[:count]
         now, then = (
             cluster_contrast_loss(
-                embeddings, self.clusters[tracks], one, self.clusters[some], self.camera_of[some]
+                rows, self.clusters[tracks], one, self.clusters[some], self.camera_of[some]
             )
             for one in (used, self.proxies_before[:count])
         )
-        moved = moved_proxies(used, embeddings, self.proxy_of[tracks])
+        moved = moved_proxies(used, rows, self.proxy_of[tracks])
         # A new tensor: the gradient still needs the old one.
         self.proxies = torch.cat((moved, self.proxies[count:]))
         return now + _COMPATIBLE * then

@@ -46,6 +46,8 @@ class Augmentation:
         shuffle_probability: probability of permuting a crop's three channels.
         compose_probability: probability of composing a crop of the upper part of one person and the
             lower part of another. Only for unlabelled crops (`Batch.unlabelled`).
+        keep_labelled_colours: change the colours of unlabelled crops only. A teacher sees a crop's
+            new colours, but a person who is known by label would be contradicted by them.
     """
 
     flip_probability: float = 0.5
@@ -62,6 +64,7 @@ class Augmentation:
     grey_probability: float = 0.0
     shuffle_probability: float = 0.0
     compose_probability: float = 0.0
+    keep_labelled_colours: bool = False
 
     def __post_init__(self) -> None:
         for name in ("flip", "erase", "recolour", "grey", "shuffle", "compose"):
@@ -152,6 +155,8 @@ def draw(
         spread = augmentation.contrast
         contrasts = rng.uniform(1 - spread, 1 + spread, batch_size).astype(np.float32)
         kept = rng.random(batch_size) >= augmentation.recolour_probability
+        if augmentation.keep_labelled_colours:
+            kept[: batch_size - unlabelled] = True
         colours[kept], contrasts[kept] = np.eye(3, dtype=np.float32), 1.0
     if augmentation.compose_probability and unlabelled:
         cuts = np.ones(batch_size, dtype=np.float32)

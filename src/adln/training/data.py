@@ -24,10 +24,11 @@ UNLABELLED = -1
 class TrainingData:
     """Crops for training, (N, H, W, 3) uint8 RGB, and their identities, (N,) int64 in 0..K-1.
 
-    Unlabelled crops have -1; K is at least 1. The fingerprint is a digest of file names, persons
-    and the teacher's embeddings, `pictures` one of the crops ("" if the fingerprint has it).
-    `teacher_embeddings` (N, T) float32 of unit length are another network's, in `teacher_space` (""
-    if unknown); None without a teacher, or with one that embeds crops during training.
+    Unlabelled crops have -1 and come last; K is at least 1. The fingerprint is a digest of file
+    names, persons and the teacher's embeddings, `pictures` one of the crops ("" if the fingerprint
+    has it). `teacher_embeddings` (N, T) float32 of unit length are another network's, in
+    `teacher_space` ("" if unknown); None without a teacher, or with one that embeds crops during
+    training. `cameras` (N,) int64 are -1 of unlabelled crops; None if unknown.
     """
 
     crops: NDArray[np.uint8]
@@ -37,6 +38,12 @@ class TrainingData:
     teacher_embeddings: NDArray[np.float32] | None = None
     teacher_space: str = ""
     pictures: str = ""
+    cameras: NDArray[np.int64] | None = None
+
+    @property
+    def labelled(self) -> int:
+        """Number of labelled crops, which come first."""
+        return int(np.count_nonzero(self.labels != UNLABELLED))
 
 
 def join_splits(splits: Sequence[Split]) -> Split:
@@ -117,5 +124,12 @@ def load_training_data(
     fingerprint = digest.hexdigest()[:16]
     pictures = hashlib.sha256(crops.data).hexdigest()[:16]
     return TrainingData(
-        crops, labels, max(1, len(persons)), fingerprint, embeddings, space, pictures
+        crops,
+        labels,
+        max(1, len(persons)),
+        fingerprint,
+        embeddings,
+        space,
+        pictures,
+        split.camera_ids,
     )

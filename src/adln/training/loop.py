@@ -32,7 +32,7 @@ from adln.training.augmentation import Draws, compose, draw, erase, pick, recolo
 from adln.training.averaging import averaged_copy, averaged_network
 from adln.training.data import TrainingData
 from adln.training.imitation import Imitators
-from adln.training.lesson import Lesson, look
+from adln.training.lesson import Lesson, PersonLesson, look
 from adln.training.logbook import Logbook
 from adln.training.recipe import Recipe
 from adln.training.sampler import epoch_batches
@@ -140,7 +140,9 @@ class StepModule(nn.Module):
         )
         if self.lesson is None or indices is None:
             return {"total": result.total, **result.parts}
-        taught = self.lesson(exits[max(exits)].embedding, indices)
+        seen = labelled if self.lesson.needs_labels else exits
+        rows = {depth: output.embedding for depth, output in seen.items()}
+        taught = self.lesson(rows, indices[: len(labels)] if self.lesson.needs_labels else indices)
         total = result.total + self.lesson.weight * taught
         return {"total": total, **result.parts, "lesson": taught.detach()}
 
@@ -204,19 +206,25 @@ def train(
         teacher = Teacher(recipe.teacher_network, bf16=recipe.precision != "32-true")
     if teacher is not None:
         identity["teacher"] = teacher.digest
-    if lesson is not None:
-        identity["lesson"] = dict(lesson.identity)
-    if network_path.is_file():
-        check_identity(network_path, read_provenance(network_path).get("run", {}), identity)
-        return Outcome(True, "", network_path, "", Position(recipe.schedule.epochs + 1))
-
-    fresh = not state_path.is_file()
     teacher_dim = _teacher_dim(recipe, data, teacher)
     architecture = recipe.architecture(
         data.num_classes,
         teacher_dim=teacher_dim,
         teacher_space=data.teacher_space if teacher is None else teacher.space,
     )
+    if recipe.objective.camera_contrast:
+        lesson = _person_lesson(recipe, data, architecture.embedding_dim)
+    if lesson is not None:
+        if fabric.world_size > 1:
+            raise TrainingError(
+                "a lesson, or objective.camera_contrast, needs a single process: no torchrun"
+            )
+        identity["lesson"] = dict(lesson.identity)
+    if network_path.is_file():
+        check_identity(network_path, read_provenance(network_path).get("run", {}), identity)
+        return Outcome(True, "", network_path, "", Position(recipe.schedule.epochs + 1))
+
+    fresh = not state_path.is_file()
     network, start = _build(recipe, architecture, fresh=fresh)
     generator = torch.Generator().manual_seed(recipe.seed)
     with_centers = recipe.objective.center > 0
@@ -263,6 +271,9 @@ def train(
     stored_embeddings = None
     if teacher_dim is not None and teacher is None:
         stored_embeddings = torch.from_numpy(data.teacher_embeddings).to(fabric.device)
+    lesson_pixels = pixels
+    if lesson is not None and lesson.needs_labels:
+        lesson_pixels = pixels[: data.labelled]
     size_px = recipe.batch.height_px, recipe.batch.width_px
     epochs = recipe.schedule.epochs
     unlabelled = recipe.batch.unlabelled
@@ -302,7 +313,7 @@ def train(
             done = position.step
             with fabric.autocast():
                 begins = None if done else lesson
-                look_s = look(begins, network, pixels, lambda each: _resize(each, size_px))
+                look_s = look(begins, network, lesson_pixels, lambda each: _resize(each, size_px))
             sums = _Sums(position.sums or {}, state_path)
             looked_at, looked_step = time.monotonic(), done
             for step in range(done, len(batches)):
@@ -424,6 +435,18 @@ def _resize(crops: Tensor, size_px: tuple[int, int]) -> Tensor:
     resized = F.interpolate(crops.float(), size=size_px, mode="bilinear", antialias=True)
     resized = resized.round_().clamp_(0, 255).to(torch.uint8)
     return resized.contiguous(memory_format=torch.channels_last)
+
+
+def _person_lesson(recipe: Recipe, data: TrainingData, dim: int) -> PersonLesson:
+    """What `objective.camera_contrast` asks for, with embeddings of `dim` dimensions."""
+    if data.cameras is None:
+        raise TrainingError("objective.camera_contrast has a weight, but the data have no cameras")
+    return PersonLesson(
+        data.labels[: data.labelled],
+        data.cameras[: data.labelled],
+        dim=dim,
+        weight=recipe.objective.camera_contrast,
+    )
 
 
 def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: LiveTeacher | None) -> int | None:

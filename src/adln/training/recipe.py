@@ -206,6 +206,12 @@ class Recipe:
             raise SettingsError(
                 "network.summed_exits needs exits of one space: set network.teacher_space"
             )
+        shares_space = self.network.teacher_space or len(self.network.exits) == 1
+        if self.objective.camera_contrast and not shares_space:
+            raise SettingsError(
+                "objective.camera_contrast needs exits of one space: set network.teacher_space, or "
+                "a single exit"
+            )
         if not taught and (self.batch.unlabelled or self.network.teacher_space):
             raise SettingsError(
                 "batch.unlabelled and network.teacher_space need a teacher: set teacher or "
@@ -214,7 +220,7 @@ class Recipe:
         if not self.batch.persons and self.objective.needs_labels:
             raise SettingsError(
                 "batch.persons = 0 leaves no labelled crops, which the objective needs: set "
-                "identity, margin_identity, triplet, center and distillation to 0"
+                "identity, margin_identity, triplet, center, distillation and camera_contrast to 0"
             )
 
     def architecture(
