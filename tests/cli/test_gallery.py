@@ -473,3 +473,41 @@ def test_a_renewed_gallery_knows_people_as_if_they_had_been_enrolled_anew(tmp_pa
     cosines = [float(one @ other) for one, other in pairs]
     assert len(cosines) == 20
     assert min(cosines) > 0.98
+
+
+def test_pictures_are_known_again_beside_others(tmp_path: Path) -> None:
+    plan = Plan(num_train_persons=2, num_test_persons=2, num_cameras=2, crops_per_camera=2)
+    pictures = [str(path) for path in draw_dataset(tmp_path / "drawn", plan).gallery.paths[:4]]
+    made = tmp_path / "made"
+    asked = ("--name", "Ann", "--network", "res1")
+    assert run("enrol", made, pictures[0], *asked).exit_code == 0
+    again = run("enrol", made, *pictures, *asked)
+    assert again.exit_code == 0, again.output
+    with SqliteGallery(made) as opened:
+        assert opened.count() == 4
+
+
+def test_a_gallery_that_another_program_made_meanwhile_is_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new"
+
+    def meanwhile(*_: object) -> None:
+        with SqliteGallery(new, create=True) as other:
+            other.enrol("Ann")
+
+    monkeypatch.setattr("adln.gallery.moving._build_bridges", meanwhile)
+    result = run("move", folder, new)
+    assert isinstance(result.exception, GalleryError)
+    with SqliteGallery(new) as other:
+        assert [person.name for person in other.persons()] == ["Ann"]
+
+
+def test_a_copy_into_a_folder_that_is_there_knows_the_cameras(folder: Path, tmp_path: Path) -> None:
+    (folder / "cameras.json").write_text('{"runs": 3, "cameras": {"door": 1, "yard": 2}}')
+    real, new = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    new.symlink_to(real)
+    result = run("move", folder, new)
+    assert result.exit_code == 0, result.output
+    assert read_cameras(real) == {"door": 1, "yard": 2}

@@ -235,8 +235,13 @@ def follow_mot(
         tracker: new, with the frame rate of the sequence.
         frame: number of a frame, from 1, ascending -> (H, W, 3) uint8, or None if there is none.
         num_frames: of the sequence; default: up to the last frame with a box.
+
+    Raises:
+        CameraError: the number of a frame is a time since 1970.
     """
     last = num_frames if num_frames is not None else int(found.frames.max(initial=0))
+    if last / tracker.frames_per_s >= _LATEST_S:
+        raise CameraError(f"Frame {last} is no number of a frame but a time; frames count from 1.")
     ids = np.full(len(found), NO_TRACK, np.int64)
     before = 0
     for number in _worth_following(found, last, tracker.frames_per_s):

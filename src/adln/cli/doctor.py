@@ -42,7 +42,9 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             raise click.UsageError("--camera is for a recording; the settings name their cameras.")
         settings, folder = settings_of(
             [str(recording)],
-            [f"detector.boxes={json.dumps(str(Path(boxes).absolute()))}"] if boxes else [],
+            [f"detector.boxes={json.dumps(str(Path(boxes).absolute()), ensure_ascii=False)}"]
+            if boxes
+            else [],
             detector=Path(detector) if detector else None,
             network=network,
         )

@@ -52,7 +52,7 @@ def open_trained(
 def open_chain(paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool) -> ChainedEmbedder:
     """An exported network of one file or several, or only some of the depths that they have."""
     foreign = [str(path) for path in paths if not is_exported(path)]
-    if foreign:
+    if foreign and len(paths) > 1:
         raise ModelFileError(
             f"{', '.join(foreign)}: several files are those of one split export, all .onnx, from "
             "the shallowest on; give a trained network (.safetensors) alone."

@@ -19,7 +19,7 @@ from adln.gallery.interface import Gallery
 from adln.gallery.moving import move_gallery, renew_gallery
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.pipeline.roster import copy_cameras
+from adln.pipeline.roster import copy_cameras, read_cameras
 
 
 @gallery.command()
@@ -130,9 +130,11 @@ def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
     """
     folder = Path(target)
     with open_place(source) as old:
-        if is_server(target) or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        if is_server(target) or folder.exists() or folder.is_symlink():
             with open_place(target, create=True) as new:
                 yield old, new
+            if not (is_server(source) or is_server(target) or read_cameras(folder)):
+                copy_cameras(Path(source), folder)
             return
         with atomic_folder(folder, raises=GalleryError) as partial:
             partial.rmdir()  # the gallery makes its own, for its owner only
@@ -140,3 +142,8 @@ def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
                 yield old, new
             if not is_server(source):
                 copy_cameras(Path(source), partial)
+            if folder.exists():
+                raise GalleryError(
+                    f"{target}: another program has made it meanwhile; it is left as it is, and "
+                    "nothing was copied. Name another folder."
+                )

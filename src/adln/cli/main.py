@@ -7,6 +7,7 @@ no torch.
 import importlib
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -96,7 +97,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            click.echo("\ninterrupted", err=True)
+            with suppress(OSError):  # the terminal may be gone
+                click.echo("\ninterrupted", err=True)
             ctx.exit(128 + (error.args[0] if error.args else signal.SIGINT))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -77,7 +77,9 @@ def serve(
     if keep_pictures:
         given["keep_pictures"] = True
     from_options = [
-        f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in given.items()
+        if value is not None
     ]
     settings = read_serve_settings(config_path, os.environ, [*overrides, *from_options])
     if settings.watch is None and settings.own_watch.exists():

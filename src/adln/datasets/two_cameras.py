@@ -109,8 +109,8 @@ _SETS = {
 def read_two_cameras(name: str, root: Path) -> ReidDataset:
     """List the set of this name: queries from the first camera, gallery from the second.
 
-    The root has the two folders, or one above it. The name ends in "-tracks" if a person has
-    several pictures from one camera, in a folder per person.
+    The root is the folder with the two folders, or one above it. The name ends in "-tracks" if a
+    person has several pictures from one camera, in a folder per person.
 
     Raises:
         DatasetError: A folder is missing, or no picture in it has a name of this set.

@@ -284,6 +284,10 @@ def _content(path: Path) -> bytes:
     files = [path, beside(path, ".bin")] if suffix_of(path) == _OPENVINO else [path]
     for file in files:
         require_regular(file, raises=ModelFileError, expected="a network file")
+    if path.is_file() and not files[-1].is_file():
+        raise ModelFileError(
+            f"{path}: its weights, {files[-1].name}, are not beside it; copy both files."
+        )
     return b"".join(file.read_bytes() for file in files)
 
 
@@ -324,10 +328,6 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> _Started:
     weights = beside(path, ".bin")
     for file in (path, weights):
         require_regular(file, raises=ModelFileError, expected="an OpenVINO file (.xml and .bin)")
-    if path.is_file() and not weights.is_file():
-        raise ModelFileError(
-            f"{path}: its weights, {weights.name}, are not beside it; copy both files."
-        )
     purpose = f"{path}: an OpenVINO file"
     openvino = require_package("openvino", extra="openvino", purpose=purpose, raises=ModelFileError)
     try:

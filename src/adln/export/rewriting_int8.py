@@ -255,7 +255,7 @@ def _plain(value: Any) -> Any:
 
 
 def _dequantised(value: ir.Value | None) -> NDArray[np.float64] | None:
-    """Dequantised value of an integer nodes.constant, if its zero point is 0."""
+    """Dequantised value of an integer constant, if its zero point is 0."""
     node = nodes.maker_of(value, "DequantizeLinear")
     if node is None:
         return None

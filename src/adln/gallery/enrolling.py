@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adln.crops import kept_jpeg, picture_size, read_crop
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
@@ -14,6 +17,7 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.framing import why_not_a_crop
 
 _BATCH = 256
+_SAME = 1e-5  # the last digits depend on how many crops are embedded together
 _FEW = 5
 
 
@@ -118,7 +122,11 @@ class Enrolment:
             for picture in result.unusable:
                 self.on_left_out(picture.reason)
             found = zip(result.indices, result.embeddings[self.key.depth], strict=True)
-            new = [(index, one) for index, one in found if one.tobytes() not in own]
+            new = [
+                (index, one)
+                for index, one in found
+                if not (np.abs(own - one).max(axis=1, initial=0) < _SAME).any()
+            ]
             here += len(result.indices) - len(new)
             ids = self.opened.add(
                 [
@@ -140,17 +148,18 @@ class Enrolment:
                 person_id = make_person(self.opened, there, pictures.name)
         return Enrolled(person_id=person_id or 0, stored=stored, refused=refused, here=here)
 
-    def _embeddings_of(self, person_id: int | None) -> set[bytes]:
-        """What a person has of this network and camera."""
+    def _embeddings_of(self, person_id: int | None) -> NDArray[np.float32]:
+        """What a person has of this network and camera, (N, D)."""
         if person_id is None:
-            return set()
+            return np.empty((0, self.key.dim), np.float32)
         where = Filter(persons=frozenset({person_id}), cameras=frozenset({self.camera_id}))
-        return {
-            record.embedding.tobytes()
+        rows = [
+            record.embedding
             for batch in self.opened.iterate(where)
             for record in batch
             if record.model == self.key
-        }
+        ]
+        return np.array(rows, np.float32).reshape(-1, self.key.dim)
 
     def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
         """The pictures that may be crops of one person; unreadable ones are reported later."""

@@ -118,6 +118,7 @@ class Broker:
 
 def leave(client: Any) -> None:
     """Stop a paho client's thread, even if its broker hangs, which would keep it waiting."""
+    client.on_connect_fail = client.on_disconnect = None  # nothing is tried again
     connection = client.socket()
     if connection is not None:
         with suppress(OSError):

@@ -73,15 +73,16 @@ class WebhookSink:
         Raises:
             UndeliveredError: The receiver cannot be reached in time, or returns another status.
         """
-        done, size = 0, self._batch_size
+        done = alone = 0
         while done < len(events):
+            size = 1 if done < alone else self._batch_size
             batch = events[done : done + size]
             status, reason = self._post(batch)
             if 200 <= status < 300:
                 done += len(batch)
             elif status in _REFUSED and len(batch) > 1:
-                # One sighting is invalid; send the others one by one.
-                size = 1
+                # One sighting is invalid; send these one by one.
+                alone = done + len(batch)
             else:
                 raise UndeliveredError(
                     f"{self._shown}: {reason}", acknowledged=done, refused=status in _REFUSED

@@ -19,7 +19,7 @@ class Faces:
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
-        self._changes = 0
+        self._changes = object()
         self._best = lru_cache(_REMEMBERED)(self._find)
 
     def of(self, people: Iterable[Person]) -> dict[int, tuple[int, ...]]:
@@ -38,11 +38,11 @@ class Faces:
 
     def changed(self) -> None:
         """Invalidate the cache after people were changed: they may have others' sightings now."""
-        self._changes += 1
+        self._changes = object()
         self._best.cache_clear()
 
     def _find(
-        self, person_id: int, changes: int, num_sightings: int, last_seen_s: float | None
+        self, person_id: int, changes: object, num_sightings: int, last_seen_s: float | None
     ) -> tuple[int, ...]:
         """The best sightings of a person; what follows the person says which state was read."""
         if not num_sightings:
