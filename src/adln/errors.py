@@ -88,9 +88,10 @@ class ServiceError(AdlnError):
 
 
 class UndeliveredError(DeliveryError):
-    """A receiver has not acknowledged all sightings sent to it, but only the first so many.
+    """A receiver has not acknowledged all sightings sent to it.
 
-    It is `refused` if it was the content of the next one, so that retrying will not help.
+    `acknowledged` is how many it has acknowledged, from the first on; `refused` whether it refuses
+    the content of the next one, so that retrying will not help.
     """
 
     def __init__(self, reason: str, *, acknowledged: int = 0, refused: bool = False) -> None:

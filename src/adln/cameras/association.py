@@ -46,11 +46,14 @@ def overlaps(
 
 
 def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int]]:
-    """Assign rows to columns one to one, maximising the sum of the scores, by row.
+    """Assign rows to columns one to one, maximising the sum of the scores.
 
     Args:
         scores: (R, C); -inf for impossible pairs.
         least: pairs with a smaller score are not assigned.
+
+    Returns:
+        (row, column) of each pair, by row.
 
     Raises:
         CameraError: `lap` is not installed.

@@ -74,7 +74,10 @@ def judge_boxes(
     width_px: int,
     settings: QualitySettings,
 ) -> list[Geometry]:
-    """Judge the crops of one frame by the boxes (N, 4) of all people in it."""
+    """Judge the crops of one frame by the boxes (N, 4) of all people in it.
+
+    `confidences` (N,) are 0 to 1; height and width are the frame's. Returns one for each box.
+    """
     boxes, found = boxes_xyxy.tolist(), []
     judged = zip(boxes, confidences.tolist(), _visible_parts(boxes), strict=True)
     for (left, top, right, bottom), confidence, visible in judged:

@@ -56,7 +56,8 @@ def tell_left_out(problems: Sequence[str]) -> None:
 class RenewedLine:
     """A line on standard error that is renewed on a terminal, and printed now and then elsewhere.
 
-    Where there is no terminal, `plain_every_s` is infinite for the last line only.
+    `plain_every_s` is the time between two lines where there is no terminal; infinite for none but
+    the last.
     """
 
     def __init__(self, plain_every_s: float = 10.0) -> None:

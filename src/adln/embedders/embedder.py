@@ -32,7 +32,10 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class Unusable:
-    """A picture that could not be embedded: which one, its path or "picture 17", and why."""
+    """A picture that could not be embedded: which one, its path or "picture 17", and why.
+
+    `index` is its position among those given; `reason` includes its name.
+    """
 
     index: int
     name: str

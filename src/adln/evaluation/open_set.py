@@ -54,8 +54,9 @@ class OperatingPoint:
 class PersonScores:
     """Highest cosine of each query with any picture of each of P persons, (Q, P) float32.
 
-    It is -inf if all of them show the query's own person at the query's own camera. `mates` (Q,)
-    are the columns of the queries' own persons, -1 if there is none.
+    The columns are `person_ids` (P,), ascending. A score is -inf if all pictures show the query's
+    own person at the query's own camera. `mates` (Q,) are the columns of the queries' own persons,
+    -1 if there is none.
     """
 
     scores: NDArray[np.float32]

@@ -235,6 +235,8 @@ def open_delivery(
 ) -> Delivery:
     """Open outbox and sinks; alerts need the gallery, or its people if they are open already.
 
+    Relative paths in the settings are based on `folder`.
+
     Raises:
         DeliveryError: the outbox or a sink cannot be used.
         SettingsError: there is no sink, or an environment variable is missing.

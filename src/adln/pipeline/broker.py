@@ -81,7 +81,7 @@ class Broker:
 
         Args:
             client_id: The client's id at the broker; "" lets the broker choose.
-            whose: Broker it is, for the log, such as "Frigate's".
+            whose: Whose broker it is, for the log, such as "Frigate's".
             on_connect: Called with the client when the broker has let it in, on paho's thread.
             on_disconnect: Called when a connection ended, on paho's thread.
         """

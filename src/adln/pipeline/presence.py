@@ -47,7 +47,7 @@ class Presence:
         self._last: dict[int, Stay] = {}
 
     def saw(self, camera: str, time_s: float, people: Iterable[NamedBox], now_s: float) -> None:
-        """Record the people in a frame."""
+        """Record the people in a frame of `time_s`; `now_s` is this machine's clock."""
         for box in people:
             person_id = None if box.verdict == "candidate" else box.person_id
             before = self._stays.get((camera, box.track_id))

@@ -133,8 +133,8 @@ class TravelSettings:
 class CostSettings:
     """Stated costs for adapting recordings to the load, so that each run gives the same results.
 
-    They are those of detecting and tracking in a frame, of which 0 does not adapt recordings, and
-    of embedding a crop, for each network file in order.
+    `frame_ms` is for detecting and tracking in one frame; with 0, recordings are not adapted.
+    `crop_ms` is for embedding one crop, for each network file in order.
     """
 
     frame_ms: float = 0.0

@@ -6,7 +6,7 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
 
 
 def calibration_text(calibration: Calibration, *, called: str = "") -> str:
-    """The main figures of a calibration, in 80 columns; the network is called "Res2" and so on."""
+    """The main figures of a calibration, in 80 columns; `called` names the network, else Res2."""
     evidence, held = calibration.evidence, calibration.reliability
     largest = calibration.largest_size
     sizes = sorted({*(size for size in _SIZES_SHOWN if size < largest), largest, 10 * largest})

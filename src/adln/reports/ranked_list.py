@@ -93,7 +93,8 @@ def rank_gallery(
 ) -> list[RankedRow]:
     """Rank the gallery (G, D) for some of the queries (Q, D), given by their indices.
 
-    Each row has `top_k` answers; fewer if the gallery has fewer.
+    There is one row per query, in the same order. Each has `top_k` answers, fewer if the gallery
+    has fewer.
 
     Raises:
         EvaluationError: An index is outside the query split, or ``top_k`` is below 1.

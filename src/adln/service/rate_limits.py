@@ -29,7 +29,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, client: str, *, take: bool = True) -> float:
-        """How long a client has to wait, in s; 0 if allowed, which `take` counts."""
+        """How long a client has to wait, in s; 0 if it need not, which `take` then counts."""
         if self._per_s == 0:
             return 0.0
         now = self._clock()

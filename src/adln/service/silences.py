@@ -16,7 +16,10 @@ _SILENT = ("connecting", "lost")
 
 @dataclass(frozen=True)
 class Silence:
-    """A time without pictures from a camera, in seconds since 1970; None if it has not ended."""
+    """A time without pictures from a camera, in seconds since 1970.
+
+    `until_s` is None if it has not ended.
+    """
 
     camera_id: int
     from_s: float

@@ -17,6 +17,8 @@ from adln.manifest import SPACE_DIGITS
 class DeviceTeacher:
     """A `LiveTeacher` by name (`adln networks`) or file; its deepest depth teaches.
 
+    `threads` are the cores to use, all by default.
+
     Raises:
         ModelFileError: see `adln.embedders.embedder.OnnxEmbedder`.
     """

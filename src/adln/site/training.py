@@ -95,9 +95,9 @@ class SiteRequest:
 class SiteOutcome:
     """Result of a site training.
 
-    `reason` says why there is a new network (`written`), or not. `facts` are plain values for the
-    record file. `comparison` is None, as is `judging` (N,), the evaluation crops, if this call did
-    not evaluate.
+    `reason` says why there is a new network (`written`) or none, or why it stopped early. `facts`
+    are plain values for the record file. `judging` (N,) are the positions of the evaluation crops;
+    it and `comparison` are None if this call did not evaluate.
     """
 
     reason: str
@@ -117,7 +117,7 @@ class SiteOutcome:
 
 
 def past_outcome(request: SiteRequest) -> SiteOutcome | None:
-    """Outcome of a complete run in this work folder, if any; SettingsError: of another run."""
+    """Outcome of a complete run in this work folder, if any; SettingsError if it is another's."""
     facts = _read(request.work / _OUTCOME)
     if facts is None:
         return None
@@ -143,8 +143,8 @@ def require_new(request: SiteRequest) -> None:
 def require_same_space(request: SiteRequest) -> None:
     """Raise SettingsError if stored embeddings would not compare with the new network's.
 
-    Unless it may have a new space. ModelFileError: the teacher or the network in use cannot be
-    opened.
+    It is not raised with `new_space`. ModelFileError is, if the teacher or the network in use
+    cannot be opened.
     """
     _require_same_space(request, _teacher(request), _open(request.network))
 

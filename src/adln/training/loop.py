@@ -49,11 +49,11 @@ SAVE_EVERY_S = 120.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a run: epochs and steps counted from 1, over all processes.
+    """Progress of a run: `epoch` of `epochs`, from 1, and how many of its `steps` are done.
 
-    `images_per_s` is the speed over the last steps, `remaining_s` the time until the last epoch
-    ends at this speed; `losses` are means over this epoch so far by part of the objective, "total"
-    among them.
+    `images_per_s` is the speed of all processes over the last steps, `remaining_s` the time until
+    the last epoch ends at this speed; `losses` are means over this epoch so far by part of the
+    objective, "total" among them.
     """
 
     epoch: int

@@ -55,7 +55,7 @@ class TeacherNetwork:
 
 
 class LiveTeacher(Protocol):
-    """Embeds augmented crops during training: T numbers in a space of that name.
+    """Embeds augmented crops during training: `dim` numbers a crop, in the space named `space`.
 
     `crop_size` is the height and width of its input in px, `digest` that of its files, which must
     not change when a run resumes.
