@@ -1,7 +1,7 @@
 """The loop: it learns, and an interruption leaves no trace in the weights."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -427,10 +427,11 @@ class Whiter(Lesson):
         assert embeddings.shape == (PERSONS * CROPS_EACH, 2048)
         self.mean = embeddings.mean(0)
 
-    def forward(self, embeddings: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
-        assert len(embeddings) == len(crops)
-        self.mean = 0.9 * self.mean + 0.1 * embeddings.detach().mean(0)
-        return (embeddings - self.mean).square().mean()
+    def forward(self, embeddings: Mapping[int, torch.Tensor], crops: torch.Tensor) -> torch.Tensor:
+        assert all(len(rows) == len(crops) for rows in embeddings.values())
+        deepest = embeddings[max(embeddings)]
+        self.mean = 0.9 * self.mean + 0.1 * deepest.detach().mean(0)
+        return (deepest - self.mean).square().mean()
 
 
 def learn(folder: Path, data: TrainingData, lesson: Lesson, *steps: int) -> Path:
