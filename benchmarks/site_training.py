@@ -22,6 +22,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.crops import decode_crop, kept_jpeg, read_crop
 from adln.datasets.cuhk import is_cuhk03, read_cuhk01, read_cuhk03
 from adln.datasets.loading import load_crops
 from adln.datasets.split import ReidDataset, Split
@@ -55,10 +56,19 @@ def open_network(name: str) -> Embedder:
     return OnnxEmbedder(find_network(name))
 
 
-def embed(embedder: Embedder, depth: int, split: Split) -> NDArray[np.float32]:
-    """Embeddings of all pictures at a depth, (N, D); the deepest if there is no such exit."""
+def embed(
+    embedder: Embedder, depth: int, split: Split, *, kept: bool = False
+) -> NDArray[np.float32]:
+    """Embeddings of all pictures at a depth, (N, D); the deepest if there is no such exit.
+
+    The pictures are as in the data set or, if `kept`, as a gallery keeps them of an enrolment.
+    """
     height, width = embedder.crop_size
-    crops = load_crops(split.paths, height_px=height, width_px=width)
+    if kept:
+        jpegs = (kept_jpeg(read_crop(path)) for path in split.paths)
+        crops = np.stack([decode_crop(one, height_px=height, width_px=width) for one in jpegs])
+    else:
+        crops = load_crops(split.paths, height_px=height, width_px=width)
     found = depth if depth in embedder.depths else embedder.depths[-1]
     starts = range(0, len(crops), _TOGETHER)
     return np.concatenate([embedder.embed(crops[at : at + _TOGETHER])[found] for at in starts])
@@ -106,8 +116,11 @@ def crops(folder: Path, data: Path, switched: float) -> None:
 @click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--stored", default="", help="Network that has stored what is searched in.")
 @click.option("--carried", is_flag=True, help="Carry that over the bridge beside each network.")
+@click.option("--renewed", is_flag=True, help="Embed the searched ones from kept pictures.")
 @click.option("--depth", default=2, show_default=True)
-def search(networks: tuple[str, ...], data: Path, stored: str, carried: bool, depth: int) -> None:
+def search(
+    networks: tuple[str, ...], data: Path, stored: str, carried: bool, renewed: bool, depth: int
+) -> None:
     """Print Rank-1 and mAP of networks, in percent, on the half that is searched."""
     dataset = read(data)
     query, gallery = halves(dataset.query)[1], halves(dataset.gallery)[1]
@@ -117,7 +130,7 @@ def search(networks: tuple[str, ...], data: Path, stored: str, carried: bool, de
         found = evaluate_features(
             (embed(network, depth, query), *query.ids),
             (
-                embed(network, depth, gallery)
+                embed(network, depth, gallery, kept=renewed)
                 if kept is None
                 else over(kept, name, carried=carried),
                 *gallery.ids,
