@@ -107,7 +107,8 @@ class HalfInstanceNorm(nn.BatchNorm2d):
         half = self.num_features // 2
         weight, bias = self.weight, self.bias
         mean, variance = self.running_mean, self.running_var
-        assert mean is not None and variance is not None
+        assert mean is not None
+        assert variance is not None
         own = F.instance_norm(input[:, :half], weight=weight[:half], bias=bias[:half], eps=self.eps)
         rest = F.batch_norm(
             input[:, half:],

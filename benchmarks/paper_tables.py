@@ -162,6 +162,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--minutes", type=float, help="Stop after so long; the same command goes on.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--only", multiple=True, help="A cell, such as table2-DIA-seed1; may be repeated.")
 @click.option("--set", "own", multiple=True, metavar="KEY=VALUE", help="For every recipe.")
 def run(
     budget_name: str,
@@ -170,16 +171,23 @@ def run(
     out: Path,
     minutes: float | None,
     device: str,
+    only: tuple[str, ...],
     own: tuple[str, ...],
 ) -> None:
     """Fill the cells that are still empty."""
     budget = BUDGETS[budget_name]
+    chosen = [cell for cell in cells(budget) if not only or cell.folder in only]
+    if unknown := set(only) - {cell.folder for cell in chosen}:
+        raise click.UsageError(
+            f"no cell {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(cell.folder for cell in cells(budget))}"
+        )
     dataset = open_dataset(data_path, "auto")
     with stop_on_request(None if minutes is None else 60 * minutes) as should_stop:
         data = load_training_data(
             dataset.train, height_px=budget.size_px[0], width_px=budget.size_px[1]
         )
-        for cell in cells(budget):
+        for cell in chosen:
             with _claimed(out / cell.folder) as is_ours:
                 if not is_ours or (out / cell.folder / "cell.json").is_file():
                     continue
