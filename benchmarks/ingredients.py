@@ -5,11 +5,11 @@ r"""What each ingredient of the training gives on people whom the network has ne
         --people data/street --out runs/ingredients
     python -m benchmarks.ingredients show --out runs/ingredients
 
-Each row is one epoch of `recipes/generalising-128x64.toml` on Market-1501's training people with
-one change to the base (imitation alone, erasing at 0.5, the teacher sees the augmented crop), from
-`models/market1501.safetensors`. It is judged on the training people of `--judge`, whom no row
-trains on, under both of their cameras. A run that is cut off is repeated with the same command and
-goes on.
+Each row is one pass over as many crops as Market-1501's training split has, by
+`recipes/generalising-128x64.toml` with one change to the base (imitation alone, erasing at 0.5, the
+teacher sees the augmented crop), from `models/market1501.safetensors`. It is judged on the training
+people of `--judge`, whom no row trains on, under both of their cameras. A run that is cut off is
+repeated with the same command and goes on.
 """
 
 import json
@@ -38,13 +38,17 @@ from adln.model.network import ADLN, Architecture, build_network
 from adln.scenes.synthetic import Plan, draw_dataset
 from adln.settings import read_settings
 from adln.training import loop
-from adln.training.data import TrainingData, load_training_data
+from adln.training.data import TrainingData, evenly, load_training_data
 from adln.training.recipe import Recipe
 from adln.training.teacher import Teacher
 
 ROOT = Path(__file__).parent.parent
 BASE = (
     "schedule.epochs=1",
+    "average_decay=0.99",
+    "batch.persons=0",
+    "batch.crops=0",
+    "batch.unlabelled=64",
     "objective.relation=0",
     "augmentation.padding_px=5",
     "augmentation.zoom=0",
@@ -68,12 +72,14 @@ COLOURS = (
     "augmentation.grey_probability=0.05",
     "augmentation.shuffle_probability=0.1",
 )
+LABELS = ("batch.persons=16", "batch.crops=4", "batch.unlabelled=0")
 RELATION = ("objective.relation=30",)
 ERASING = ("augmentation.erase_probability=0.2", "augmentation.erase_area=[0.02, 0.25]")
 ZOOM = ("augmentation.zoom=0.12", "augmentation.padding_px=10")
 COMPOSED = ("augmentation.compose_probability=0.5",)
-OTHERS = "other people"
-DRAWN = "drawn people"
+OTHERS = "other people in half of the crops"
+ALL_OTHERS = "all, and other people in half of the crops"
+DRAWN = "drawn people in half of the crops"
 STORED = "the teacher's embeddings of the whole crops, stored"
 INSTANCE_NORM = "instance norm for half of the channels"
 ROWS = {
@@ -84,13 +90,14 @@ ROWS = {
     "zoom and larger shifts": ZOOM,
     "crops composed of two people": COMPOSED,
     STORED: (),
-    "AM-softmax of the labels": ("objective.margin_identity=0.5",),
-    "contrast with what each camera saw": ("objective.camera_contrast=3",),
+    "batches of 16 persons": LABELS,
+    "the same and AM-softmax of the labels": (*LABELS, "objective.margin_identity=0.5"),
+    "the same and contrast with each camera": (*LABELS, "objective.camera_contrast=3"),
     INSTANCE_NORM: (),
     DRAWN: (),
     OTHERS: (),
     "all": (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED),
-    "all, with other people": (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED),
+    ALL_OTHERS: (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED),
 }
 DRAWN_PEOPLE = Plan(num_train_persons=400, crops_per_camera=4)
 
@@ -160,12 +167,16 @@ def data_of(
 ) -> TrainingData:
     """The crops of a row."""
     unlabelled: list[Path] = []
-    if name in (OTHERS, "all, with other people"):
+    if name in (OTHERS, ALL_OTHERS):
         if people is None:
             raise click.UsageError(f"the row {name!r} needs --people")
         unlabelled = list(pictures_below(people))
     if name == DRAWN:
         unlabelled = list(draw_dataset(out / "drawn", DRAWN_PEOPLE).train.paths)
+    if unlabelled:
+        half = len(train) // 2
+        unlabelled = [unlabelled[place] for place in evenly(len(unlabelled), half)]
+        train = train.select(evenly(len(train), len(train) - len(unlabelled)))
     height, width = recipe.batch.stored_size_px
     data = load_training_data(train, height_px=height, width_px=width, unlabelled=unlabelled)
     if name == STORED:
