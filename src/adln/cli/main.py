@@ -97,9 +97,15 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            with suppress(OSError):  # the terminal may be gone
-                click.echo("\ninterrupted", err=True)
-            ctx.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+            interrupt = error
+        except click.Abort as error:
+            # A question that a signal ends; others are answered no, or have no more input.
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            interrupt = error.__context__
+        with suppress(OSError):  # the terminal may be gone
+            click.echo("\ninterrupted", err=True)
+        return ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands first, without importing them, by what people want to do."""
