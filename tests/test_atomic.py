@@ -133,6 +133,22 @@ def test_a_folder_that_is_not_finished_leaves_the_old_one_and_no_other(tmp_path:
     assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
 
 
+def test_a_folder_that_is_interrupted_while_it_gets_its_name_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "drawn"
+    path.mkdir()
+    (path / "old.txt").touch()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path, raises=GalleryError) as folder:
+        (folder / "new.txt").touch()
+    assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
+
+
 def test_folders_that_a_killed_writer_left_are_removed_but_none_in_use(tmp_path: Path) -> None:
     path = tmp_path / "drawn"
     for name in (".drawn.partial", ".drawn.0123abcd.partial"):

@@ -167,6 +167,28 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
     A folder that is there is replaced, and folders above it are made. An error of the class
     `raises` says that the disk refuses.
     """
+    with folder_beside(path, raises=raises) as around:
+        partial = around / path.name
+        partial.mkdir()
+        yield partial
+        before = around / f"{path.name}.before"
+        try:
+            if path.is_dir() and not path.is_symlink():
+                path.rename(before)
+            partial.replace(path)
+        except BaseException:
+            if before.exists() and not path.exists():
+                before.rename(path)
+            raise
+
+
+@contextmanager
+def folder_beside(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
+    """A new folder beside a path that files can be renamed to; it is removed in the end.
+
+    Folders above it that are missing are made, and what writers of the path left that were killed
+    is removed. An error of the class `raises` says that the disk refuses.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path, folder=True)
@@ -176,12 +198,7 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
             ) as around,
             locked(Path(around)),
         ):
-            partial = Path(around, path.name)
-            partial.mkdir()
-            yield partial
-            if path.exists():
-                shutil.rmtree(path)
-            partial.replace(path)
+            yield Path(around)
     except OSError as error:
         raise raises(_not_written(path, error, "choose another folder")) from error
 
