@@ -101,6 +101,32 @@ def test_a_question_that_is_not_answered_yes_is_a_failure(
     assert "Aborted!" in result.output
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(closed: str) -> None:
+    code = """
+import sys
+import click
+from adln.cli import main
+
+def work():
+    assert not any(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))
+    click.echo("told")
+    click.confirm("Sure?", abort=True, err=True)
+
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+main.main()
+"""
+    shell = f'exec "$0" -c "$1" embed {closed}'
+    run = subprocess.run(
+        ["sh", "-c", shell, sys.executable, code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert run.stderr in ("", "Sure? [y/N]: Aborted!\n", "Sure? [y/N]: \nAborted!\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_goes_nowhere_is_one_line_and_no_traceback() -> None:
     with Path("/dev/full").open("w") as full:

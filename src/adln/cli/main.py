@@ -5,6 +5,7 @@ no torch.
 """
 
 import importlib
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -130,6 +131,10 @@ def adln() -> None:
 
 def main() -> None:
     """Run the command; an expected error becomes one line and exit status 1."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed by whoever started this (`<&-`); no file of ours may get its number either.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Ended like Ctrl-C, so that temporary files are removed; `nohup` stays in force.
         if signal.getsignal(number) is signal.SIG_DFL:
