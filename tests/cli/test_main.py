@@ -90,6 +90,26 @@ main.main()
         assert run.stderr.read() == "Sure? [y/N]: \ninterrupted\n"
 
 
+def test_an_interruption_that_lost_its_signal_ends_with_it_nevertheless() -> None:
+    code = """
+import os, signal, time
+import click
+from adln.cli import main
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None
+
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+main.main()
+"""
+    run = subprocess.run([sys.executable, "-c", code, "embed"], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (143, "\ninterrupted\n")
+
+
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_a_question_that_is_not_answered_yes_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, answer: str

@@ -53,6 +53,9 @@ GROUPS = {
 }
 COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
+# Signals of this process: what is interrupted within SQLite does not say by which.
+_RECEIVED: list[int] = []
+
 # Package that may be missing -> extra of pyproject.toml that brings it.
 _EXTRA_OF = {
     "torch": "train",
@@ -106,7 +109,7 @@ class LazyGroup(click.Group):
             interrupt = error.__context__
         with suppress(OSError):  # the terminal may be gone
             click.echo("\ninterrupted", err=True)
-        return ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
+        return ctx.exit(128 + [signal.SIGINT, *_RECEIVED, *interrupt.args][-1])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands first, without importing them, by what people want to do."""
@@ -156,6 +159,7 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    _RECEIVED.append(number)
     raise KeyboardInterrupt(number)
 
 
