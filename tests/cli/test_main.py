@@ -90,8 +90,9 @@ main.main()
         assert run.stderr.read() == "Sure? [y/N]: \ninterrupted\n"
 
 
-def test_an_interruption_that_lost_its_signal_ends_with_it_nevertheless() -> None:
-    code = """
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ImportError('openvino')"])
+def test_an_interruption_that_lost_its_signal_ends_with_it_nevertheless(error: str) -> None:
+    code = f"""
 import os, signal, time
 import click
 from adln.cli import main
@@ -101,7 +102,7 @@ def work():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt from None
+        raise {error} from None
 
 main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
 main.main()

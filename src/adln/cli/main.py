@@ -107,6 +107,11 @@ class LazyGroup(click.Group):
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
             interrupt = error.__context__
+        except (AdlnError, ImportError):
+            # What a library that is being imported makes of a signal, such as "not installed".
+            if not _RECEIVED:
+                raise
+            interrupt = KeyboardInterrupt()
         with suppress(OSError):  # the terminal may be gone
             click.echo("\ninterrupted", err=True)
         return ctx.exit(128 + [signal.SIGINT, *_RECEIVED, *interrupt.args][-1])
@@ -138,9 +143,9 @@ def main() -> None:
         # Closed by whoever started this (`<&-`); no file of ours may get its number either.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Ended like Ctrl-C, so that temporary files are removed; `nohup` stays in force.
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     try:
         adln()
@@ -158,9 +163,13 @@ def main() -> None:
         _fail(f"{error.filename or 'output or input'}: {error.strerror or error}.")
 
 
+class _SignalInterrupt(KeyboardInterrupt):
+    """A signal. After a plain KeyboardInterrupt in an import, Python would end by SIGINT."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     _RECEIVED.append(number)
-    raise KeyboardInterrupt(number)
+    raise _SignalInterrupt(number)
 
 
 def _package(error: ImportError) -> str:
