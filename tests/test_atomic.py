@@ -107,6 +107,34 @@ def test_what_a_killed_writer_left_is_removed_and_no_other_file(tmp_path: Path) 
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["answer.txt", *others])
 
 
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(GalleryError, match="is a pipe or a device"):
+            require_writable(path, raises=GalleryError)
+        with (
+            pytest.raises(GalleryError, match="is a pipe or a device"),
+            atomic_write(path, raises=GalleryError),
+        ):
+            pass
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_link_stays_one_and_leads_to_the_new_file(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    link.symlink_to(real)
+    for text in (b"first", b"second"):
+        with atomic_write(link, raises=GalleryError) as file:
+            file.write(text)
+        assert link.is_symlink()
+        assert real.read_bytes() == text
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_folder_appears_when_all_of_it_is_there_in_place_of_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "above" / "drawn"
     for number in (1, 2):
@@ -130,6 +158,22 @@ def test_a_folder_that_is_not_finished_leaves_the_old_one_and_no_other(tmp_path:
 
     with pytest.raises(GalleryError, match=expected):
         fill()
+    assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
+
+
+def test_a_folder_that_is_interrupted_while_it_gets_its_name_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "drawn"
+    path.mkdir()
+    (path / "old.txt").touch()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path, raises=GalleryError) as folder:
+        (folder / "new.txt").touch()
     assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
 
 

@@ -1,12 +1,13 @@
 """Settings are read strictly: what is wrong is named, with its file and key."""
 
 from dataclasses import FrozenInstanceError
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from adln.errors import SettingsError
-from adln.settings import from_mapping, read_settings, settings
+from adln.settings import from_mapping, read_settings, require_between, settings
 from adln.training.recipe import Recipe
 
 
@@ -22,6 +23,29 @@ class Outer:
     several: tuple[Inner, ...] = ()
     name: str = "a"
     files: tuple[str, ...] = ()
+
+
+@settings
+class First:
+    low: float = 0.0
+    high: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_between(self, (0, 1, ["low"]), (0, inf, ["high"]))
+
+
+@settings
+class Second:
+    less: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_between(self, (0, 1, ["less"]))
+
+
+@settings
+class Both:
+    first: First = First()
+    second: Second = Second()
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
@@ -67,6 +91,19 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         read_settings(Outer, path)
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[first]\nlow = -1\nhigh = -2.5\n[second]\nless = 7.0\n")
+    with pytest.raises(SettingsError) as caught:
+        read_settings(Both, path)
+    assert str(caught.value) == (
+        f"{path}: low must be 0 to 1, got -1; high must be 0 or more, got -2.5 (First); "
+        "less must be 0 to 1, got 7 (Second)."
+    )
+    with pytest.raises(SettingsError, match=r"^less must be 0 to 1, got 3 \(Second\)\.$"):
+        Second(less=3.0)
 
 
 @pytest.mark.parametrize("written", ["2026-05-01T12:00:00+02:00", "2026-05-01", "07:30:00"])

@@ -28,8 +28,9 @@ def require_writable(path: Path, *, raises: type[AdlnError], folder: bool = Fals
     """
     place = path if folder else path.parent
     try:
-        if not folder and path.is_dir():
-            raise raises(f"{path}: is a folder; expected the name of a file to write.")
+        if not folder:
+            _require_replaceable(path, raises)
+            place = _followed(path).parent
         while not place.exists() and place != place.parent:
             place = place.parent
         if not place.is_dir():
@@ -41,6 +42,19 @@ def require_writable(path: Path, *, raises: type[AdlnError], folder: bool = Fals
             f"{path}: cannot be written ({error.strerror or error}). Choose another place, or make "
             f"{place} writable."
         ) from error
+
+
+def _followed(path: Path) -> Path:
+    """The file that a link leads to: a link stays one, be it /dev/stdout."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _require_replaceable(path: Path, raises: type[AdlnError]) -> None:
+    """Refuse what a file cannot take the place of: for root, even /dev/null can be replaced."""
+    if path.is_dir():
+        raise raises(f"{path}: is a folder; expected the name of a file to write.")
+    if path.exists() and not path.is_file():
+        raise raises(f"{path}: is a pipe or a device; expected the name of a file to write.")
 
 
 def require_regular(path: Path, *, raises: type[AdlnError], expected: str) -> None:
@@ -141,7 +155,9 @@ def atomic_write(
     """
     partial: Path | None = None
     try:
+        path = _followed(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _require_replaceable(path, raises)
         _remove_leftovers(path)
         partial, handle = _open_partial(path, mode)
         with open(partial, "wb", opener=lambda *_: handle) as file:
@@ -167,6 +183,28 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
     A folder that is there is replaced, and folders above it are made. An error of the class
     `raises` says that the disk refuses.
     """
+    with folder_beside(path, raises=raises) as around:
+        partial = around / path.name
+        partial.mkdir()
+        yield partial
+        before = around / f"{path.name}.before"
+        try:
+            if path.is_dir() and not path.is_symlink():
+                path.rename(before)
+            partial.replace(path)
+        except BaseException:
+            if before.exists() and not path.exists():
+                before.rename(path)
+            raise
+
+
+@contextmanager
+def folder_beside(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
+    """A new folder beside a path that files can be renamed to; it is removed in the end.
+
+    Folders above it that are missing are made, and what writers of the path left that were killed
+    is removed. An error of the class `raises` says that the disk refuses.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path, folder=True)
@@ -176,12 +214,7 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
             ) as around,
             locked(Path(around)),
         ):
-            partial = Path(around, path.name)
-            partial.mkdir()
-            yield partial
-            if path.exists():
-                shutil.rmtree(path)
-            partial.replace(path)
+            yield Path(around)
     except OSError as error:
         raise raises(_not_written(path, error, "choose another folder")) from error
 

@@ -2,10 +2,11 @@
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import date, time
 from difflib import get_close_matches
+from functools import wraps
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args, get_type_hints
@@ -22,12 +23,29 @@ T = TypeVar("T", bound="DataclassInstance")
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[S]) -> type[S]:
     """Make a settings class: a frozen, keyword-only dataclass that pydantic validates strictly."""
+    if "__post_init__" in vars(cls):
+        cls.__post_init__ = _collected(cls.__post_init__)  # type: ignore[attr-defined]
     cls.__pydantic_config__ = {  # type: ignore[attr-defined]
         "extra": "forbid",
         "strict": True,
         "allow_inf_nan": False,
     }
     return dataclass(frozen=True, kw_only=True)(cls)
+
+
+class _RefusedError(SettingsError, ValueError):
+    """Refused by a settings class itself; pydantic collects what is a ValueError."""
+
+
+def _collected(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(check)
+    def collected(value: Any) -> None:
+        try:
+            check(value)
+        except SettingsError as error:
+            raise _RefusedError(str(error)) from error
+
+    return collected
 
 
 def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
@@ -43,7 +61,7 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
         SettingsError: missing or malformed file, unknown key, value of the wrong type.
     """
     values: dict[str, Any] = {}
-    source = "defaults"
+    source = "settings"
     if path is not None:
         source = str(path)
         try:
@@ -79,15 +97,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
         # Through JSON, for which strict mode accepts a list (as in TOML) for a tuple.
         return TypeAdapter(kind).validate_json(json.dumps(values, default=_as_text))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: "
-            + (
-                _unknown(kind, problem["loc"])
-                if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-                else problem["msg"]
-            )
-            for problem in error.errors()
-        ]
+        problems = [_problem(kind, problem) for problem in error.errors()]
         raise SettingsError(f"{source}: {'; '.join(problems)}.") from error
     except (TypeError, RecursionError) as error:
         raise SettingsError(
@@ -95,17 +105,31 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
         ) from error
 
 
-def require_between(value: object, low: float, high: float, *names: str) -> None:
+def require_between(value: object, *limits: tuple[float, float, Sequence[str]]) -> None:
     """Check numbers of a settings class, which would otherwise silently switch something off.
 
     Raises:
-        SettingsError: an attribute of `names` is not in low..high, both included.
+        SettingsError: see `outside`; all of them are named.
     """
-    for name in names:
-        given = getattr(value, name)
-        if not low <= given <= high:
-            limits = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
-            raise SettingsError(f"{name} must be {limits}, got {given:g} ({type(value).__name__}).")
+    if problems := outside(value, *limits):
+        raise SettingsError(f"{'; '.join(problems)} ({type(value).__name__}).")
+
+
+def outside(value: object, *limits: tuple[float, float, Sequence[str]]) -> list[str]:
+    """What is wrong with the attributes that are not in low..high, both included.
+
+    Args:
+        value: with the attributes.
+        limits: lowest, highest, and the names of the attributes that they are for.
+    """
+    problems = []
+    for low, high, names in limits:
+        words = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
+        for name in names:
+            given = getattr(value, name)
+            if not low <= given <= high:
+                problems.append(f"{name} must be {words}, got {given:g}")
+    return problems
 
 
 def _parse_toml(text: str) -> dict[str, Any]:
@@ -161,6 +185,16 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
             _merge(values[key], value)
         else:
             values[key] = value
+
+
+def _problem(kind: type[Any], problem: Mapping[str, Any]) -> str:
+    """Message about one of the errors of pydantic."""
+    refused = problem.get("ctx", {}).get("error")
+    if isinstance(refused, SettingsError):
+        return str(refused).removesuffix(".")
+    where = ".".join(map(str, problem["loc"])) or "settings"
+    is_unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    return f"{where}: {_unknown(kind, problem['loc']) if is_unknown else problem['msg']}"
 
 
 def _unknown(kind: type[Any], place: Sequence[str | int]) -> str:

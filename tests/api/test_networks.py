@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import pickle
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -618,6 +619,17 @@ def test_a_reference_that_is_none_leaves_the_network_described_as_before(
             adln.describe_network(foreign, mean=[0.9] * 3, std=STD, reference=wrong)
         assert (sidecar(foreign).read_bytes() if before else None) == text
         assert sidecar(foreign).is_file() == before
+
+
+def test_an_interrupted_look_at_a_reference_leaves_the_network_as_it_was(foreign: Path) -> None:
+    def interrupted() -> Iterator[Any]:
+        assert not sidecar(foreign).exists()
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        adln.describe_network(foreign, reference=(interrupted(), np.ones((1, 3))))
+    assert not sidecar(foreign).exists()
 
 
 def test_a_reference_of_another_length_is_not_taken_for_wrong_colours(foreign: Path) -> None:

@@ -193,6 +193,16 @@ def test_a_frame_rate_that_is_none_is_refused(rate: Any) -> None:
         BoxTracker(frames_per_s=rate)
 
 
+def test_the_clock_of_a_tracker_is_only_told() -> None:
+    tracker = BoxTracker(frames_per_s=4)
+    tracker.update([[1, 2, 3, 4]])
+    assert (tracker.frames_per_s, tracker.next_s) == (4.0, 0.25)
+    with pytest.raises(AttributeError, match="frames_per_s"):
+        tracker.frames_per_s = 0.0  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="next_s"):
+        tracker.next_s = float("nan")  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("wrong", [None, [[1, 2, 3, 4]]])
 def test_what_are_no_detections_is_refused(wrong: Any) -> None:
     with pytest.raises(CameraError, match="detections: expected an object with xyxy, confidence"):

@@ -107,11 +107,14 @@ def test_what_answers_unlike_a_camera_is_named(answer: bytes) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_camera_that_trickles_is_given_up() -> None:
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"HTTP/1.1 "]
+)
+def test_a_camera_that_trickles_is_given_up(head: bytes) -> None:
     ended = threading.Event()
 
     def trickle(client: socket.socket) -> None:
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        client.sendall(head)
         while not ended.wait(0.02):
             client.sendall(b".")
 

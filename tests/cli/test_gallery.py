@@ -408,6 +408,7 @@ def test_an_enrolment_that_is_repeated_stores_what_is_missing(
     assert "4 of 4 pictures stored" in run("enrol", folder, tmp_path / "rita", *same, 2).output
 
 
+@pytest.mark.parametrize("is_there", [False, True])
 @pytest.mark.parametrize("command", ["renew", "move"])
 def test_a_copy_has_its_name_only_when_it_is_whole_and_knows_the_cameras(
     folder: Path,
@@ -415,9 +416,12 @@ def test_a_copy_has_its_name_only_when_it_is_whole_and_knows_the_cameras(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     command: str,
+    is_there: bool,
 ) -> None:
     (folder / "cameras.json").write_text('{"runs": 3, "cameras": {"door": 1, "yard": 2}}')
     new = tmp_path / "copies" / "new"
+    if is_there:
+        new.mkdir(parents=True)
     arguments = [command, folder, new]
     if command == "renew":
         arguments += ["--network", make_model("other.onnx", licence="another")]
@@ -428,11 +432,11 @@ def test_a_copy_has_its_name_only_when_it_is_whole_and_knows_the_cameras(
     with monkeypatch.context() as patched:
         patched.setattr("adln.gallery.moving._build_bridges", interrupted)
         assert run(*arguments).exit_code != 0
-    assert list(new.parent.iterdir()) == []
+    assert list(new.parent.rglob("*")) == ([new] if is_there else [])
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert read_cameras(new) == {"door": 1, "yard": 2}
-    assert new.stat().st_mode & 0o777 == 0o700
+    assert is_there or new.stat().st_mode & 0o777 == 0o700
     assert json.loads(run("info", new, "--json").output)["sightings"] == 6
 
 

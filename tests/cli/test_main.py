@@ -64,6 +64,90 @@ main.main()
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_a_question_ends_like_anywhere_else(name: str) -> None:
+    code = f"""
+import os, signal, threading
+import click
+from adln.cli import main
+
+def ask():
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.{name})).start()
+    click.confirm("Sure?", abort=True, err=True)
+
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=ask)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main.main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "embed"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.wait(timeout=20) == 128 + signal.Signals[name]
+        assert run.stderr is not None
+        assert run.stderr.read() == "Sure? [y/N]: \ninterrupted\n"
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ImportError('openvino')"])
+def test_an_interruption_that_lost_its_signal_ends_with_it_nevertheless(error: str) -> None:
+    code = f"""
+import os, signal, time
+import click
+from adln.cli import main
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except KeyboardInterrupt:
+        raise {error} from None
+
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+main.main()
+"""
+    run = subprocess.run([sys.executable, "-c", code, "embed"], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (143, "\ninterrupted\n")
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_a_question_that_is_not_answered_yes_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    command = click.Command("embed", callback=lambda: click.confirm("Sure?", abort=True))
+    monkeypatch.setattr(type(adln), "get_command", lambda *_: command)
+    result = CliRunner().invoke(adln, ["embed"], input=answer)
+    assert result.exit_code == 1
+    assert "Aborted!" in result.output
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(closed: str) -> None:
+    code = """
+import sys
+import click
+from adln.cli import main
+
+def work():
+    assert not any(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))
+    click.echo("told")
+    click.confirm("Sure?", abort=True, err=True)
+
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+main.main()
+"""
+    shell = f'exec "$0" -c "$1" embed {closed}'
+    run = subprocess.run(
+        ["sh", "-c", shell, sys.executable, code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert run.stderr in ("", "Sure? [y/N]: Aborted!\n", "Sure? [y/N]: \nAborted!\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_goes_nowhere_is_one_line_and_no_traceback() -> None:
     with Path("/dev/full").open("w") as full:

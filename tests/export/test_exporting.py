@@ -389,8 +389,17 @@ def test_an_unwritable_target_is_refused(case: str, network_path: Path, tmp_path
         out.mkdir(parents=True)
     else:
         (tmp_path / "there").write_text("a file")
-    with pytest.raises(ExportError, match="cannot write"):
+    with pytest.raises(ExportError, match=r"cannot be written|is a folder"):
         export_network(network_path, out, depths=(1,))
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(
+    network_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".a.onnx.0123abcd.partial").mkdir()
+    (tmp_path / ".a.onnx.0123abcd.partial" / "a.onnx").write_bytes(b"half")
+    export_network(network_path, tmp_path / "a.onnx", depths=(1,))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
 def test_openvino_files_pass_the_same_gate(

@@ -164,3 +164,14 @@ def test_what_is_wrong_with_the_disk_is_said_where_room_does_not_help(
     with pytest.raises(GalleryError, match="disk I/O error"):
         SqliteGallery(tmp_path)
     assert (tmp_path / "reserve.bin").stat().st_size == before
+
+
+def test_ctrl_c_while_sums_are_computed_is_no_fault_of_the_database(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    connection = sqlite3.connect(tmp_path / "any.db")
+    connection.create_function("adln_blob_sum", 0, interrupt)
+    with pytest.raises(KeyboardInterrupt), database.plain_errors(tmp_path):
+        connection.execute("SELECT adln_blob_sum()")
+    connection.close()

@@ -1,5 +1,6 @@
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pyarrow.parquet
 import pytest
 
 from adln.errors import GalleryError
+from adln.gallery.database import FullDiskError
 from adln.gallery.exchange import count_rows, export_parquet, import_parquet
-from adln.gallery.records import ModelKey, StoredSighting
+from adln.gallery.records import ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -112,6 +114,24 @@ def test_an_import_that_was_cut_off_is_finished_by_the_same_again(tmp_path: Path
         assert other.count() == 6
         counts = {person.name: person.num_sightings for person in other.persons()}
         assert counts == {None: 2, "Ann": 2}
+
+
+class FullGallery(SqliteGallery):
+    """A gallery on a disk that is full when sightings come."""
+
+    def add(self, _: Sequence[Sighting]) -> list[int | None]:
+        raise FullDiskError("the disk is full")
+
+
+def test_an_import_that_fails_leaves_nobody_without_a_name_and_a_sighting(tmp_path: Path) -> None:
+    file = tmp_path / "file.parquet"
+    with SqliteGallery(tmp_path / "a", create=True) as one:
+        one.add(sightings(unit_rows(4), persons=[one.enrol(None), one.enrol(None)] * 2))
+        export_parquet(one, file)
+    with FullGallery(tmp_path / "b", create=True) as full:
+        with pytest.raises(FullDiskError):
+            import_parquet(full, file)
+        assert full.persons() == []
 
 
 def test_a_backup_is_put_back_without_those_who_were_forgotten_since(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,25 +148,66 @@ def test_a_receiver_that_is_not_there_is_reported(make_stored: Make) -> None:
         WebhookSink(gone.url).deliver([make_stored(1)])
 
 
-def test_a_receiver_that_speaks_no_http_is_quoted_briefly(make_stored: Make) -> None:
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """The address of a receiver that reads one request and answers as given."""
+
+    def serve() -> None:
+        connection, _ = other.accept()
+        # Whoever gives up closes the connection.
+        with connection, suppress(OSError):
+            # The whole request is read: closing with bytes unread would reset the connection.
+            request = b""
+            while not request.endswith(b"}"):
+                request += connection.recv(65536)
+            answer(connection)
+
     with socket.create_server(("127.0.0.1", 0)) as other:
-
-        def answer() -> None:
-            connection, _ = other.accept()
-            with connection:
-                # The whole request is read: closing with bytes unread would reset the connection.
-                request = b""
-                while not request.endswith(b"}"):
-                    request += connection.recv(65536)
-                connection.sendall(b"\xff" * 5000)
-
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=serve)
         thread.start()
-        sink = WebhookSink(f"http://127.0.0.1:{other.getsockname()[1]}/")
-        with pytest.raises(UndeliveredError, match="BadStatusLine") as raised:
-            sink.deliver([make_stored(1)])
+        yield f"http://127.0.0.1:{other.getsockname()[1]}/"
         thread.join()
+
+
+def test_a_receiver_that_speaks_no_http_is_quoted_briefly(make_stored: Make) -> None:
+    with (
+        answering(lambda connection: connection.sendall(b"\xff" * 5000)) as url,
+        pytest.raises(UndeliveredError, match="BadStatusLine") as raised,
+    ):
+        WebhookSink(url).deliver([make_stored(1)])
     assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (b"HTTP/1.1 200 ", b"."),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"."),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    ],
+)
+def test_a_receiver_that_trickles_its_answer_is_given_up(
+    make_stored: Make, begin: bytes, part: bytes
+) -> None:
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(begin)
+        for _ in range(250):
+            connection.sendall(part)
+            time.sleep(0.02)
+
+    with (
+        answering(trickle) as url,
+        pytest.raises(UndeliveredError, match=r"not complete after 0\.2 s"),
+    ):
+        WebhookSink(url, timeout_s=0.2).deliver([make_stored(1)])
+
+
+def test_what_is_sent_before_the_answer_or_after_it_is_not_the_answer(make_stored: Make) -> None:
+    hints = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    said = hints + b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc"
+    with answering(lambda connection: connection.sendall(said)) as url:
+        WebhookSink(url).deliver([make_stored(1)])
 
 
 def test_the_one_at_fault_is_found_in_a_batch(server: Server, make_stored: Make) -> None:

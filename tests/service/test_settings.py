@@ -31,6 +31,19 @@ def test_a_mistyped_variable_is_named() -> None:
         read_serve_settings(None, {"ADLN_SERVE_PROT": "1"})
 
 
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text("port = 70000\nthreads = 0\nmatch = 0.5\nstop_s = 0\n")
+    with pytest.raises(SettingsError) as caught:
+        read_serve_settings(path, {})
+    told = str(caught.value)
+    assert told.startswith(f"{path}: ")
+    for what in ("port must be 0 to 65535, got 70000", "threads must", "match and", "times must"):
+        assert what in told
+    with pytest.raises(SettingsError, match=r"ADLN_SERVE_COLOUR.*ADLN_SERVE_PROT"):
+        read_serve_settings(None, {"ADLN_SERVE_PROT": "1", "ADLN_SERVE_COLOUR": "red"})
+
+
 def test_beyond_loopback_tokens_are_required_whatever_the_settings_say() -> None:
     assert not ServeSettings().tokens_required
     assert ServeSettings(require_token=True).tokens_required

@@ -9,7 +9,7 @@ from torch import ones
 
 from adln.errors import CheckpointError
 from adln.site import recipes
-from adln.site.recipes import site_recipe
+from adln.site.recipes import require_start, site_recipe
 
 
 def test_a_network_that_knows_people_keeps_its_statistics(start: Path, tmp_path: Path) -> None:
@@ -21,6 +21,12 @@ def test_a_network_that_knows_people_keeps_its_statistics(start: Path, tmp_path:
     save_file({"conv1.weight": ones(1)}, imagenet)
     chosen = site_recipe(imagenet, teacher_path="teacher", teacher_size=(64, 32), depth=1)
     assert not chosen.network.frozen_statistics
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.XML", "net.param"])
+def test_a_network_for_devices_is_nothing_to_start_from(name: str) -> None:
+    with pytest.raises(CheckpointError, match="is a network for devices"):
+        require_start(Path(name))
 
 
 def test_an_exit_that_is_not_there_is_refused(start: Path) -> None:

@@ -1,6 +1,7 @@
 """Networks for Python: load one by name or file, embed people with it."""
 
 import logging
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -279,31 +280,10 @@ def describe_network(
     # Before anything is written.
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
     form = _pixel_form(path, mean, std, colours, layout)
-    before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     known = known_description(path)
-    manifest = describe_foreign(path, form, known, training_data=training_data, licence=licence)
     if wanted is not None:
-        try:
-            found = Network(path).embed(pictures)
-            if found.shape != wanted.shape:
-                raise ModelFileError(
-                    f"{path}: gives embeddings {found.shape} of these pictures, its reference has "
-                    f"{wanted.shape}; expected one row for each picture."
-                )
-            least = float((found * wanted).sum(axis=1).min())
-            if not least >= _SAME:
-                raise ModelFileError(
-                    f"{path}: does not answer like its reference: least cosine {least:.4f}, at "
-                    f"least {_SAME} is needed. Look at colours, mean and std, and how pictures are "
-                    "resized."
-                )
-        except AdlnError:
-            # As it was described before.
-            if before is None:
-                sidecar(path).unlink(missing_ok=True)
-            else:
-                sidecar(path).write_bytes(before)
-            raise
+        _require_alike(path, form, known, pictures, wanted)
+    manifest = describe_foreign(path, form, known, training_data=training_data, licence=licence)
     names = [one for one, file in shipped.own_networks().items() if file == path.resolve()]
     if names and known is not None and known[0] != form:
         _LOG.warning(
@@ -316,6 +296,40 @@ def describe_network(
     if name:
         shipped.name_network(name, path)
     return manifest
+
+
+def _require_alike(
+    path: Path,
+    form: PixelForm,
+    known: tuple[PixelForm, Manifest] | None,
+    pictures: Any,
+    wanted: NDArray[np.float64],
+) -> None:
+    """Refuse a description with which a network does not answer like its reference.
+
+    It is tried on a link to the network: until it holds, it is never beside the network itself.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        linked = Path(folder, path.name)
+        for file in (path, beside(path, ".bin")):
+            if file.is_file():
+                linked.with_name(file.name).symlink_to(file.resolve())
+        try:
+            describe_foreign(linked, form, known, training_data="", licence="")
+            found = Network(linked).embed(pictures)
+        except AdlnError as error:
+            raise type(error)(str(error).replace(str(linked), str(path))) from error
+    if found.shape != wanted.shape:
+        raise ModelFileError(
+            f"{path}: gives embeddings {found.shape} of these pictures, its reference has "
+            f"{wanted.shape}; expected one row for each picture."
+        )
+    least = float((found * wanted).sum(axis=1).min())
+    if not least >= _SAME:
+        raise ModelFileError(
+            f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
+            f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
+        )
 
 
 def _pixel_form(

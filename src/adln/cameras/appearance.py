@@ -94,10 +94,13 @@ class AppearanceSettings:
     reach_most: float = 6.0
 
     def __post_init__(self) -> None:
-        require_between(self, -1, 1, "same", "above_strangers", "margin")
-        require_between(self, 0, 1, "near", "clean")
-        times = (name for name in vars(self) if name.endswith("_s"))
-        require_between(self, 0, inf, "weight", "least_height_px", "strange", *times)
+        times = [name for name in vars(self) if name.endswith("_s")]
+        require_between(
+            self,
+            (-1, 1, ["same", "above_strangers", "margin"]),
+            (0, 1, ["near", "clean"]),
+            (0, inf, ["weight", "least_height_px", "strange", *times]),
+        )
 
 
 class Look:

@@ -77,10 +77,19 @@ class BoxTracker:
         if rate.ndim or rate.dtype.kind not in "iuf" or not 0 < rate < math.inf:
             raise CameraError(f"frames_per_s must be a number above 0, got {frames_per_s!r}.")
         self._tracker = ByteTracker(settings, appearance=appearance)
-        self.frames_per_s = float(rate)
-        self.next_s = 0.0
-        """Time of the next frame, unless the update specifies it."""
+        self._frames_per_s = float(rate)
+        self._next_s = 0.0
         self._length: int | None = None  # of embeddings
+
+    @property
+    def frames_per_s(self) -> float:
+        """Of the camera."""
+        return self._frames_per_s
+
+    @property
+    def next_s(self) -> float:
+        """Time of the next frame, unless the update specifies it."""
+        return self._next_s
 
     @property
     def embeddings_made(self) -> int:
@@ -136,7 +145,7 @@ class BoxTracker:
             frame = _picture(frame)
         if embeddings is not None:
             embeddings = self._embeddings(embeddings, len(boxes))
-        time = self.next_s if time_s is None else time_s
+        time = self._next_s if time_s is None else time_s
         now_s = as_array(time, np.float64, what="time_s", raises=CameraError)
         # No camera's clock says a later second; milliseconds since 1970 are above it.
         if now_s.ndim or not abs(now_s) < _LATEST_S:
@@ -147,7 +156,7 @@ class BoxTracker:
         update = self._tracker.update(found, float(now_s), frame, embeddings)
         if embeddings is not None and len(embeddings):
             self._length = embeddings.shape[1]
-        self.next_s = float(now_s) + 1 / self.frames_per_s
+        self._next_s = float(now_s) + 1 / self._frames_per_s
         numbers = np.full(len(found), NO_TRACK, np.int64)
         for person in update.people:
             numbers[person.detection] = person.track_id

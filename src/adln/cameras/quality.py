@@ -36,7 +36,7 @@ class QualitySettings:
     broad: float = 1.7
 
     def __post_init__(self) -> None:
-        require_between(self, 1e-6, inf, "full_height_px", "full_sharpness", "slim", "broad")
+        require_between(self, (1e-6, inf, ["full_height_px", "full_sharpness", "slim", "broad"]))
 
 
 class Geometry(NamedTuple):

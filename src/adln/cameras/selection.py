@@ -47,8 +47,11 @@ class SelectionSettings:
     quality: QualitySettings = QualitySettings()
 
     def __post_init__(self) -> None:
-        require_between(self, 0, 1, "good", "usable")
-        require_between(self, 0, inf, "apart_s", "patience_s", "better", "again_s", "gain")
+        require_between(
+            self,
+            (0, 1, ["good", "usable"]),
+            (0, inf, ["apart_s", "patience_s", "better", "again_s", "gain"]),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,9 +90,12 @@ class TrackerSettings:
     appearance: AppearanceSettings = AppearanceSettings()
 
     def __post_init__(self) -> None:
-        require_between(self, 0, 1, "sure", "start", "min_iou", "min_iou_unsure")
-        require_between(self, 0, inf, "confirm_within_s", "keep_s")
-        require_between(self, 1, inf, "confirm_hits")
+        require_between(
+            self,
+            (0, 1, ["sure", "start", "min_iou", "min_iou_unsure"]),
+            (0, inf, ["confirm_within_s", "keep_s"]),
+            (1, inf, ["confirm_hits"]),
+        )
 
 
 class ByteTracker:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adln.atomic import require_writable, suffix_of
+from adln.atomic import suffix_of
 from adln.cli import options
 from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
-from adln.errors import ExportError
 from adln.manifest import PRECISIONS
 
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ def export(
     """
     from adln.export.exporting import export_network
 
-    require_writable(out, raises=ExportError)
     dataset = open_dataset(data, layout) if data is not None else None
     # Both the network and the file embed them.
     pictures = 2 * (len(dataset.query) + len(dataset.gallery)) if dataset is not None else 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from adln.atomic import atomic_folder, atomic_write, require_writable
+from adln.atomic import atomic_write, folder_beside, is_there, require_writable
 from adln.cli import options
 from adln.cli.gallery_words import few, gallery, is_server, open_place
 from adln.cli.progress import counting, tell
@@ -15,7 +15,9 @@ from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 from adln.embeddings import chosen_depth
 from adln.errors import GalleryError
+from adln.gallery.database import DATABASE_NAME
 from adln.gallery.interface import Gallery
+from adln.gallery.milvus import MilvusGallery
 from adln.gallery.moving import move_gallery, renew_gallery
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -118,8 +120,9 @@ def _embed(embedder: OnnxEmbedder, depth: int, pictures: Sequence[bytes]) -> lis
 def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
     """Open a gallery, and an empty one to copy it to.
 
-    A folder that is new has its name only after the copy: one that fails or is interrupted leaves
-    nothing behind. From folder to folder, the cameras keep their names and numbers.
+    A folder without a gallery has one only after the copy: one that fails or is interrupted leaves
+    nothing behind, nor on a server, unless it is killed. From folder to folder, the cameras keep
+    their names and numbers.
 
     Args:
         source: see `open_place`.
@@ -130,20 +133,34 @@ def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
     """
     folder = Path(target)
     with open_place(source) as old:
-        if is_server(target) or folder.exists() or folder.is_symlink():
+        if is_server(target) or is_there(folder / DATABASE_NAME):
             with open_place(target, create=True) as new:
-                yield old, new
+                try:
+                    yield old, new
+                except BaseException:
+                    if isinstance(new, MilvusGallery):
+                        new.discard_new()
+                    raise
             if not (is_server(source) or is_server(target) or read_cameras(folder)):
                 copy_cameras(Path(source), folder)
             return
-        with atomic_folder(folder, raises=GalleryError) as partial:
-            partial.rmdir()  # the gallery makes its own, for its owner only
+        is_new = not (folder.exists() or folder.is_symlink())
+        # A folder that is there may be a disk of its own, which cannot be replaced, only filled.
+        made = folder if is_new else folder / DATABASE_NAME
+        with folder_beside(made, raises=GalleryError) as place:
+            partial = place / "gallery"
             with open_place(str(partial), create=True) as new:
                 yield old, new
-            if not is_server(source):
+            if not (is_server(source) or read_cameras(folder)):
                 copy_cameras(Path(source), partial)
-            if folder.exists():
+            if made.exists():
                 raise GalleryError(
                     f"{target}: another program has made it meanwhile; it is left as it is, and "
                     "nothing was copied. Name another folder."
                 )
+            if is_new:
+                partial.replace(folder)
+                return
+            # The database last: without it there is no gallery.
+            for file in sorted(partial.iterdir(), key=lambda one: one.name == DATABASE_NAME):
+                file.rename(folder / file.name)

@@ -44,7 +44,7 @@ def open_place(place: str, *, create: bool = False) -> Gallery:
         raise GalleryError(
             f"{place}: expected an address and a gallery's name, as in http://localhost:19530/shop."
         )
-    return MilvusGallery(found[1], found[2])
+    return MilvusGallery(found[1], found[2], create=create)
 
 
 def is_server(place: str) -> bool:

@@ -5,6 +5,7 @@ no torch.
 """
 
 import importlib
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -52,6 +53,9 @@ GROUPS = {
 }
 COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
+# Signals of this process: what is interrupted within SQLite does not say by which.
+_RECEIVED: list[int] = []
+
 # Package that may be missing -> extra of pyproject.toml that brings it.
 _EXTRA_OF = {
     "torch": "train",
@@ -97,9 +101,20 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            with suppress(OSError):  # the terminal may be gone
-                click.echo("\ninterrupted", err=True)
-            ctx.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+            interrupt = error
+        except click.Abort as error:
+            # A question that a signal ends; others are answered no, or have no more input.
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            interrupt = error.__context__
+        except (AdlnError, ImportError):
+            # What a library that is being imported makes of a signal, such as "not installed".
+            if not _RECEIVED:
+                raise
+            interrupt = KeyboardInterrupt()
+        with suppress(OSError):  # the terminal may be gone
+            click.echo("\ninterrupted", err=True)
+        return ctx.exit(128 + [signal.SIGINT, *_RECEIVED, *interrupt.args][-1])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands first, without importing them, by what people want to do."""
@@ -124,9 +139,13 @@ def adln() -> None:
 
 def main() -> None:
     """Run the command; an expected error becomes one line and exit status 1."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed by whoever started this (`<&-`); no file of ours may get its number either.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Ended like Ctrl-C, so that temporary files are removed; `nohup` stays in force.
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
     try:
         adln()
@@ -144,8 +163,13 @@ def main() -> None:
         _fail(f"{error.filename or 'output or input'}: {error.strerror or error}.")
 
 
+class _SignalInterrupt(KeyboardInterrupt):
+    """A signal. After a plain KeyboardInterrupt in an import, Python would end by SIGINT."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt(number)
+    _RECEIVED.append(number)
+    raise _SignalInterrupt(number)
 
 
 def _package(error: ImportError) -> str:

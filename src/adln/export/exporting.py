@@ -3,10 +3,7 @@
 For Sec. III.C of the paper, which deploys Res1 to Res4 on edge devices.
 """
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from adln import __version__
-from adln.atomic import file_sha256, suffix_of
+from adln.atomic import file_sha256, folder_beside, require_writable, suffix_of
 from adln.datasets.split import ReidDataset
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import OnnxEmbedder
@@ -169,7 +166,7 @@ def _write(
         names = [manifest.output_names(depth)[0] for depth in depths]
         require_agreement(model, np.concatenate([draw_probe(manifest), crops.gate[:4]]), names)
     parts = split(model, depths) if split_files else (Part(model, depths),)
-    with _staging_folder(out) as folder:
+    with folder_beside(out, raises=ExportError) as folder:
         staged: list[tuple[Part, ExportedFile]] = []
         for part in parts:
             name = f"{out.stem}-{part.depths[0]}{out.suffix}" if split_files else out.name
@@ -258,6 +255,7 @@ def _check_request(
 ) -> None:
     if suffix_of(out) not in SUFFIXES:
         raise ExportError(f"{out}: the name must end in {' or '.join(SUFFIXES)}.")
+    require_writable(out, raises=ExportError)
     if suffix_of(out) == ncnn.SUFFIX:
         ncnn.require_possible(depths, precision)
     if precision == "int8" and calibrate is None:
@@ -280,26 +278,6 @@ def _save(model: ir.Model, manifest: Manifest, path: Path) -> None:
     model.metadata_props[METADATA_KEY] = manifest.to_json()
     model.producer_name, model.producer_version = "adln", manifest.adln_version
     ir.save(model, path)
-
-
-@contextmanager
-def _staging_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, so that a rename moves files out of it; always removed."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise IsADirectoryError(f"{out} is a folder")
-        folder = Path(tempfile.mkdtemp(prefix=".adln-export-", dir=out.parent))
-    except OSError as error:
-        raise ExportError(
-            f"cannot write {out}: {error}. Name a file in a folder that may be written."
-        ) from error
-    try:
-        yield folder
-    except OSError as error:
-        raise ExportError(f"cannot write {out}: {error}. Free some space.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _names(depths: Sequence[int]) -> str:

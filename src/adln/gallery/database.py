@@ -35,6 +35,8 @@ _WORTH_RESERVING = 4
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # SQLite's index of the log takes 32 KiB, as do the log's first pages.
 _TO_OPEN_BYTES = 2**17
+# What SQLite makes of Ctrl-C while it calls the functions of `sums`, which do not fail otherwise.
+_INTERRUPTED = "user-defined function raised exception"
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:
@@ -404,6 +406,8 @@ def plain_errors(
     try:
         yield
     except sqlite3.Error as error:
+        if str(error) == _INTERRUPTED:
+            raise KeyboardInterrupt from error
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _is_full(folder)):
             raise _full(folder, what_holds) from error

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def import_parquet(
     owners = {_fingerprint(one): one.person_id for batch in gallery.iterate() for one in batch}
     persons: dict[int, int | None] = {}  # None: forgotten
     count = 0
-    for number, rows in enumerate(_batches(path)):
+
+    def store(number: int, rows: list[dict[str, Any]]) -> int:
         sightings = []
         for at, row in enumerate(rows):
             try:
@@ -134,9 +136,18 @@ def import_parquet(
             if fingerprint not in owners
             and (row["person_id"] is None or sighting.person_id is not None)
         ]
-        count += sum(sighting_id is not None for sighting_id in gallery.add(sightings))
-        if on_progress is not None:
-            on_progress(len(rows))
+        return sum(sighting_id is not None for sighting_id in gallery.add(sightings))
+
+    try:
+        for number, rows in enumerate(_batches(path)):
+            count += store(number, rows)
+            if on_progress is not None:
+                on_progress(len(rows))
+    finally:
+        # Who has no name would be made once more by the same import, if it was cut off.
+        nameless = [one for theirs, one in persons.items() if one and theirs not in names]
+        with suppress(GalleryError):
+            gallery.drop_emptied(nameless)
     return count
 
 

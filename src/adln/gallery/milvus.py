@@ -61,10 +61,11 @@ class MilvusGallery(MilvusStore):
         index: index of the server. "FLAT" compares with everything and is exact; "HNSW" is faster
             and may miss some.
         token: "user:password" or API key, if the server requires it.
+        create: whether to make the gallery if there is none.
 
     Raises:
-        GalleryError: pymilvus is not installed, the server does not answer, or the name is invalid
-            or used by something else.
+        GalleryError: pymilvus is not installed, the server does not answer, the name is invalid or
+            used by something else, or there is no such gallery and none is to be made.
     """
 
     @property

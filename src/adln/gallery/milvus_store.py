@@ -55,6 +55,7 @@ class MilvusStore:
         consistency: Consistency = "Session",
         index: Literal["FLAT", "HNSW"] = "FLAT",
         token: str = "",
+        create: bool = True,
     ) -> None:
         if not name.isidentifier() or not name.isascii() or len(name) > 100:
             raise GalleryError(
@@ -80,7 +81,14 @@ class MilvusStore:
         self._closed = False
         with self._answers("connect"):
             self._client: Any = self._pymilvus.MilvusClient(uri=uri, token=token, timeout=TIMEOUT_S)
-            if not self._client.has_collection(self._persons):
+            self._is_new = not self._client.has_collection(self._persons)
+            if self._is_new and not create:
+                self.close()
+                raise GalleryError(
+                    f"{self._place}: there is no gallery here. Check the name; `adln gallery move` "
+                    "makes a new one."
+                )
+            if self._is_new:
                 self._make_persons()
             self._client.load_collection(self._persons)
             self._salt = self._read_salt(name)
@@ -91,6 +99,13 @@ class MilvusStore:
         if not self._closed:
             self._closed = True
             self._client.close()
+
+    def discard_new(self) -> None:
+        """Remove all of the gallery from the server, if this object made it."""
+        if self._is_new:
+            with self._answers("remove"):
+                for name in (self._sightings, self._models_of, self._suppressed, self._persons):
+                    self._client.drop_collection(name)
 
     def __enter__(self) -> Self:
         """The gallery itself."""
@@ -175,9 +190,14 @@ class MilvusStore:
         params = {"M": 32, "efConstruction": 200} if index == "HNSW" else {}
         indices.add_index(vector, index_type=index, metric_type="IP", params=params)
         self._client.create_collection(name, schema=schema, consistency_level="Session")
-        # Without rows there is no index to wait for.
-        self._client.create_index(name, indices, sync=False)
-        self._client.load_collection(name)
+        try:
+            # Without rows there is no index to wait for.
+            self._client.create_index(name, indices, sync=False)
+            self._client.load_collection(name)
+        except BaseException:
+            # Without an index it could never be opened.
+            self._client.drop_collection(name)
+            raise
 
     def _is_begun(self) -> bool:
         """Whether there has ever been a sighting."""

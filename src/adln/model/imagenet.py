@@ -126,7 +126,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{path} is truncated or not a PyTorch state dict ({error}). Download it again."
+            # Torch's own text advises to load it unsafely.
+            f"{path} is truncated or no state dict of PyTorch ({type(error).__name__}). Expected "
+            "ImageNet weights of a ResNet-50; download them again."
         ) from error
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a state dict")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult
 
+from adln.cameras.deadlines import TimedHttp, TimedHttps
 from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError
 
@@ -40,7 +41,8 @@ class HttpClient:
     ) -> None:
         self._opener = urllib.request.build_opener(
             proxies_for(url),
-            urllib.request.HTTPSHandler(context=trusting(ca_file)),
+            TimedHttp(),
+            TimedHttps(trusting(ca_file)),
             _NoRedirect(),
             *handlers,
         )
@@ -50,7 +52,7 @@ class HttpClient:
     ) -> tuple[int, str, bytes]:
         """Status, reason in words, and the beginning of a body that is not an error's.
 
-        The status is 0 if there was no answer.
+        The status is 0 if there was no answer, or none that was complete after `timeout_s`.
         """
         try:
             with self._opener.open(request, timeout=timeout_s) as answer:

@@ -35,6 +35,9 @@ class IdentitySettings:
     least_gallery: int = LEAST_GALLERY
 
     def __post_init__(self) -> None:
-        require_between(self, 1, inf, "enrol_crops", "least_gallery")
-        require_between(self, 0, 1, "enrol_quality", "new_below", "new_below_here")
-        require_between(self, 0, inf, "enrol_track_s", "doubt_s", "return_s")
+        require_between(
+            self,
+            (1, inf, ["enrol_crops", "least_gallery"]),
+            (0, 1, ["enrol_quality", "new_below", "new_below_here"]),
+            (0, inf, ["enrol_track_s", "doubt_s", "return_s"]),
+        )

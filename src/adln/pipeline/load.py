@@ -45,8 +45,11 @@ class LoadSettings:
     most_skipping: int = 8
 
     def __post_init__(self) -> None:
-        require_between(self, 0, math.inf, "budget_ms", "rise_after_s")
-        require_between(self, 1, math.inf, "most_skipping")
+        require_between(
+            self,
+            (0, math.inf, ["budget_ms", "rise_after_s"]),
+            (1, math.inf, ["most_skipping"]),
+        )
         if not self.window_s > 0 or not 0 < self.headroom < 1:
             raise SettingsError(
                 f"window_s must be above 0, headroom between 0 and 1; got {self.window_s:g} and "

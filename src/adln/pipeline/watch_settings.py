@@ -172,7 +172,7 @@ class MqttSettings:
     sightings: bool = True
 
     def __post_init__(self) -> None:
-        require_between(self, 1, _LARGEST_PORT, "port")
+        require_between(self, (1, _LARGEST_PORT, ["port"]))
         if self.password_env and not self.username:
             raise SettingsError(
                 "mqtt.password_env needs mqtt.username: without a user no password is sent."
@@ -242,7 +242,7 @@ class MetricsSettings:
     host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        require_between(self, 0, _LARGEST_PORT, "port")
+        require_between(self, (0, _LARGEST_PORT, ["port"]))
 
 
 @settings

@@ -70,7 +70,7 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(settings.tls_certificate, settings.tls_key)
         except OSError as error:
-            raise _certificate_error(error) from error
+            raise _certificate_error(settings, error) from error
     with ExitStack() as opened:
         sockets: list[socket.socket] = []
         failed: OSError | UnicodeError | None = None
@@ -100,8 +100,11 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def _certificate_error(error: OSError) -> ServiceError:
-    return ServiceError(f"The certificate cannot be used ({error}).")
+def _certificate_error(settings: ServeSettings, error: OSError) -> ServiceError:
+    return ServiceError(
+        f"The certificate cannot be used ({error.strerror or error}). Expected files in PEM: "
+        f"tls_certificate {settings.tls_certificate}, tls_key {settings.tls_key}."
+    )
 
 
 def _listener(family: int, place: Any) -> socket.socket:
@@ -137,7 +140,7 @@ def run(
         server = _Server(config, events)
         config.load()
     except OSError as error:
-        raise _certificate_error(error) from error
+        raise _certificate_error(settings, error) from error
     # Uvicorn re-raises the signal when it has ended; handled here, so that this program then closes
     # the gallery, which makes the next start quick.
     before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGINT, signal.SIGTERM)}

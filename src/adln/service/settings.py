@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adln.embedders.quality import QUALITIES, Quality
 from adln.errors import SettingsError
-from adln.settings import read_settings, require_between, settings
+from adln.settings import outside, read_settings, settings
 
 _PREFIX = "ADLN_SERVE_"
 _PLAIN_TEXT = (str, str | None, Quality)
@@ -84,14 +84,16 @@ class ServeSettings:
     log_format: str = "text"
 
     def __post_init__(self) -> None:
-        require_between(self, 0, 65535, "port")
-        require_between(self, 0, inf, "requests_per_minute", "max_listeners")
-        require_between(self, 1, inf, "max_connections", "max_connections_of_one")
-        require_between(self, 1, inf, "failed_tokens_per_minute", "threads", "embed_at_once")
-        sizes = ("max_picture_bytes", "max_picture_pixels", "max_json_bytes")
-        require_between(self, 1024, inf, *sizes)
+        sizes = ["max_picture_bytes", "max_picture_pixels", "max_json_bytes"]
         match, candidate, depth = self.match, self.candidate, self.depth
-        problems = []
+        problems = outside(
+            self,
+            (0, 65535, ["port"]),
+            (0, inf, ["requests_per_minute", "max_listeners"]),
+            (1, inf, ["max_connections", "max_connections_of_one"]),
+            (1, inf, ["failed_tokens_per_minute", "threads", "embed_at_once"]),
+            (1024, inf, sizes),
+        )
         if self.log_format not in ("text", "json"):
             problems.append('log_format must be "text" or "json"')
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -152,13 +154,18 @@ def read_serve_settings(
         SettingsError: unknown key or variable, or invalid value.
     """
     kinds = {one.name: one.type for one in fields(ServeSettings)}
+    given = {
+        variable: variable.removeprefix(_PREFIX).lower()
+        for variable in sorted(environment)
+        if variable.startswith(_PREFIX)
+    }
+    unknown = [f"{variable} ({name})" for variable, name in given.items() if name not in kinds]
+    if unknown:
+        raise SettingsError(
+            f"there are no settings for {', '.join(unknown)}. Known: {', '.join(kinds)}."
+        )
     from_environment = []
-    for variable in sorted(one for one in environment if one.startswith(_PREFIX)):
-        name = variable.removeprefix(_PREFIX).lower()
-        if name not in kinds:
-            raise SettingsError(
-                f"{variable}: there is no setting {name!r}. Known: {', '.join(kinds)}."
-            )
+    for variable, name in given.items():
         value = environment[variable]
         is_text = kinds[name] in _PLAIN_TEXT
         # JSON string literals are valid TOML.

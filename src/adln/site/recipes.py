@@ -31,6 +31,15 @@ def imagenet_start(start: Path) -> bool:
     return suffix_of(start) != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
 
 
+def require_start(start: Path) -> None:
+    """Raise CheckpointError if no training can start from a file: it is a network for devices."""
+    if suffix_of(start) in (".onnx", ".xml", ".param"):
+        raise CheckpointError(
+            f"{start}: is a network for devices, which cannot be trained further. Start from a "
+            "network of `adln train` (.safetensors) or ImageNet weights of a ResNet-50."
+        )
+
+
 def require_trained(start: Path) -> None:
     """Raise CheckpointError if a file to start from does not recognise people yet.
 

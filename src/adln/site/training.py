@@ -38,7 +38,13 @@ from adln.site.bridging import write_if_better
 from adln.site.clusters import MOST_TRACKS
 from adln.site.crops import SiteCrops
 from adln.site.lesson import ClusterLesson, clusters_teach, with_lesson
-from adln.site.recipes import cluster_recipe, require_trained, site_recipe, start_space
+from adln.site.recipes import (
+    cluster_recipe,
+    require_start,
+    require_trained,
+    site_recipe,
+    start_space,
+)
 from adln.site.refitting import refit_file
 from adln.site.teacher import DeviceTeacher
 from adln.site.terms import origin, terms
@@ -168,6 +174,7 @@ def _require_same_space(
 
 
 def _teacher(request: SiteRequest) -> DeviceTeacher | None:
+    require_start(request.start)
     if request.teacher:
         return DeviceTeacher(request.teacher)
     require_trained(request.start)
