@@ -160,6 +160,18 @@ def test_a_file_of_another_network_is_refused(write: Write) -> None:
         DepthEmbedder([write("1.onnx", (1,)), stranger])
 
 
+def test_files_of_two_trainings_into_one_space_go_together(write: Write) -> None:
+    space, other = ("a" * 16,), ("b" * 16,)
+    one, two = (
+        write("1.onnx", (1,), spaces=space),
+        write("2.onnx", (2,), spaces=space, source="b" * 64),
+    )
+    assert DepthEmbedder([one, two]).spaces == {1: "a" * 16, 2: "a" * 16}
+    elsewhere = write("other.onnx", (2,), spaces=other, source="b" * 64)
+    with pytest.raises(ModelFileError, match=r"another network.*source_sha256"):
+        DepthEmbedder([one, elsewhere])
+
+
 def test_a_depth_that_no_file_answers_is_refused(write: Write) -> None:
     with pytest.raises(ModelFileError, match="depth 3"):
         DepthEmbedder([write("1.onnx", (1,))]).embed(CROPS, 3)

@@ -2,8 +2,9 @@
 
 Each file of a split export continues from the feature maps of the previous one, so a shallower
 embedding costs less and a deeper one includes the shallower ones. Files that start from crops, such
-as the shipped res1 and res2, run independently. A single file costs the same at every depth.
-Embeddings of depths that share a space can be compared with each other.
+as the shipped res1 and res2, run independently; they may come from different trainings into one
+space. A single file costs the same at every depth. Embeddings of depths that share a space can be
+compared with each other.
 """
 
 import hashlib
@@ -26,7 +27,8 @@ _MEASURED_BATCHES = 5
 class DepthEmbedder:
     """One file of `adln export`, all of a split export, or several that each start from crops.
 
-    Files of one network are named shallowest first; `threads` is the number of cores to use.
+    Files are of one network or of one space, the shallowest first; `threads` is the number of cores
+    to use.
 
     Attributes:
         depths: depths that `embed` offers, ascending.
@@ -82,10 +84,12 @@ class DepthEmbedder:
         return next((found for found in verdicts if not found.proved), verdicts[0]).text
 
     def _enter(self, part: OnnxEmbedder | DeeperEmbedder) -> None:
-        """Add the depths of a file; refuse a file of another network."""
+        """Add the depths of a file; refuse one whose embeddings are of another kind."""
         first, model = self._chains[0][0].model, part.model
-        facts = ("source_sha256", "height_px", "width_px", "dim")
         ours, its = first.manifest, model.manifest
+        facts = ["height_px", "width_px", "dim"]
+        if not set(ours.spaces) & set(its.spaces) - {""}:
+            facts.insert(0, "source_sha256")
         other = [fact for fact in facts if getattr(its, fact) != getattr(ours, fact)]
         if other:
             raise ModelFileError(
