@@ -77,6 +77,7 @@ RELATION = ("objective.relation=30",)
 ERASING = ("augmentation.erase_probability=0.2", "augmentation.erase_area=[0.02, 0.25]")
 ZOOM = ("augmentation.zoom=0.12", "augmentation.padding_px=10")
 COMPOSED = ("augmentation.compose_probability=0.5",)
+ALL = (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED)
 OTHERS = "other people in half of the crops"
 ALL_OTHERS = "all, and other people in half of the crops"
 DRAWN = "drawn people in half of the crops"
@@ -96,8 +97,10 @@ ROWS = {
     INSTANCE_NORM: (),
     DRAWN: (),
     OTHERS: (),
-    "all": (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED),
-    ALL_OTHERS: (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED),
+    "all": ALL,
+    ALL_OTHERS: ALL,
+    "all, crops of 192x96 px": (*ALL, "batch.height_px=192", "batch.width_px=96"),
+    "all, crops of 256x128 px": (*ALL, "batch.height_px=256", "batch.width_px=128"),
 }
 DRAWN_PEOPLE = Plan(num_train_persons=400, crops_per_camera=4)
 

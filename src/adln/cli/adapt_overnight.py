@@ -98,8 +98,8 @@ def adapt_overnight(
             "networks add` takes any; the galleries of res1 and res2 stay valid with "
             "person-reidentification-retail-0277 of Intel), or --teacher none to learn from the "
             "site's tracks alone, and --start, weights to start from: "
-            "models/generalising.safetensors of the source tree (research only), or, with a "
-            "teacher, ImageNet weights of a ResNet-50."
+            "models/generalising-contrast.safetensors of the source tree (research only), or, with "
+            "a teacher, ImageNet weights of a ResNet-50."
         )
     if hours is not None and minutes is not None:
         raise click.UsageError("give --hours or --minutes.")
