@@ -124,6 +124,19 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_pipe_of_this_process_is_not_replaced_by_a_file() -> None:
+    reading, writing = os.pipe()
+    try:
+        with (
+            pytest.raises(GalleryError, match="is a pipe or a device"),
+            atomic_write(Path(f"/proc/self/fd/{writing}"), raises=GalleryError),
+        ):
+            pass
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_a_link_stays_one_and_leads_to_the_new_file(tmp_path: Path) -> None:
     real, link = tmp_path / "real.txt", tmp_path / "link.txt"
     link.symlink_to(real)

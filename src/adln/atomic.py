@@ -155,9 +155,10 @@ def atomic_write(
     """
     partial: Path | None = None
     try:
+        # First: the link of a pipe that is an output of this process leads to no path.
+        _require_replaceable(path, raises)
         path = _followed(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _require_replaceable(path, raises)
         _remove_leftovers(path)
         partial, handle = _open_partial(path, mode)
         with open(partial, "wb", opener=lambda *_: handle) as file:
