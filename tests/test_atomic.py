@@ -190,6 +190,17 @@ def test_a_folder_that_is_interrupted_while_it_gets_its_name_leaves_the_old_one(
     assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
 
 
+def test_a_folder_whose_writer_was_killed_before_the_new_one_had_its_name_is_put_back(
+    tmp_path: Path,
+) -> None:
+    path, before = tmp_path / "drawn", tmp_path / ".drawn.0123abcd.partial" / "drawn.before"
+    before.mkdir(parents=True)
+    (before / "old.txt").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path, raises=GalleryError):
+        raise KeyboardInterrupt
+    assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
+
+
 def test_folders_that_a_killed_writer_left_are_removed_but_none_in_use(tmp_path: Path) -> None:
     path = tmp_path / "drawn"
     for name in (".drawn.partial", ".drawn.0123abcd.partial"):
