@@ -124,6 +124,19 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_pipe_of_this_process_is_not_replaced_by_a_file() -> None:
+    reading, writing = os.pipe()
+    try:
+        with (
+            pytest.raises(GalleryError, match="is a pipe or a device"),
+            atomic_write(Path(f"/proc/self/fd/{writing}"), raises=GalleryError),
+        ):
+            pass
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_a_link_stays_one_and_leads_to_the_new_file(tmp_path: Path) -> None:
     real, link = tmp_path / "real.txt", tmp_path / "link.txt"
     link.symlink_to(real)
@@ -174,6 +187,17 @@ def test_a_folder_that_is_interrupted_while_it_gets_its_name_leaves_the_old_one(
     monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt), atomic_folder(path, raises=GalleryError) as folder:
         (folder / "new.txt").touch()
+    assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
+
+
+def test_a_folder_whose_writer_was_killed_before_the_new_one_had_its_name_is_put_back(
+    tmp_path: Path,
+) -> None:
+    path, before = tmp_path / "drawn", tmp_path / ".drawn.0123abcd.partial" / "drawn.before"
+    before.mkdir(parents=True)
+    (before / "old.txt").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path, raises=GalleryError):
+        raise KeyboardInterrupt
     assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
 
 

@@ -155,9 +155,10 @@ def atomic_write(
     """
     partial: Path | None = None
     try:
+        # First: the link of a pipe that is an output of this process leads to no path.
+        _require_replaceable(path, raises)
         path = _followed(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _require_replaceable(path, raises)
         _remove_leftovers(path)
         partial, handle = _open_partial(path, mode)
         with open(partial, "wb", opener=lambda *_: handle) as file:
@@ -187,7 +188,7 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
         partial = around / path.name
         partial.mkdir()
         yield partial
-        before = around / f"{path.name}.before"
+        before = _before(around, path)
         try:
             if path.is_dir() and not path.is_symlink():
                 path.rename(before)
@@ -217,6 +218,11 @@ def folder_beside(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
             yield Path(around)
     except OSError as error:
         raise raises(_not_written(path, error, "choose another folder")) from error
+
+
+def _before(around: Path, path: Path) -> Path:
+    """Where the old folder is while the new one gets its name."""
+    return around / f"{path.name}.before"
 
 
 def _not_written(path: Path, error: OSError, instead: str) -> str:
@@ -289,6 +295,10 @@ def _remove_leftovers(path: Path, *, folder: bool = False) -> None:
                 # Refused while its writer holds it.
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if folder:
+                    before = _before(partial, path)
+                    # Killed when the old folder had lost its name and the new one had none yet.
+                    if before.is_dir() and not path.exists():
+                        before.rename(path)
                     shutil.rmtree(partial)
                 else:
                     partial.unlink()

@@ -250,6 +250,12 @@ def test_outputs_that_are_not_taken_are_told(
     adln.describe_network(foreign, mean=MEAN, std=STD, colours="rgb")
     assert "several outputs; the first, of 3 numbers" in caplog.text
     assert "not features" in caplog.text
+    # Once, and of the network itself, also where a description is tried before.
+    found = adln.load(foreign).embed([picture()])
+    caplog.clear()
+    adln.describe_network(foreign, mean=MEAN, std=STD, reference=([picture()], found))
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" has ")[0] for text in told] == [str(foreign)]
 
 
 def test_a_map_without_its_pooling_is_told(foreign: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -440,6 +440,22 @@ def test_a_copy_has_its_name_only_when_it_is_whole_and_knows_the_cameras(
     assert json.loads(run("info", new, "--json").output)["sightings"] == 6
 
 
+def test_the_log_of_a_database_that_is_gone_is_not_taken_for_that_of_the_copy(
+    folder: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    with SqliteGallery(new, create=True) as gone:
+        gone.enrol("Ann")
+        log = (new / "gallery.db-wal").read_bytes()
+    assert log
+    (new / "gallery.db").unlink()
+    (new / "gallery.db-wal").write_bytes(log)
+    result = run("move", folder, new)
+    assert result.exit_code == 0, result.output
+    with SqliteGallery(new) as copy:
+        assert {person.name for person in copy.persons()} == {"rita", "gus"}
+
+
 def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(
     folder: Path, make_model: MakeModel, model: Path, tmp_path: Path
 ) -> None:

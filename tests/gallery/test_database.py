@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,3 +176,12 @@ def test_ctrl_c_while_sums_are_computed_is_no_fault_of_the_database(tmp_path: Pa
     with pytest.raises(KeyboardInterrupt), database.plain_errors(tmp_path):
         connection.execute("SELECT adln_blob_sum()")
     connection.close()
+
+
+def test_what_fails_in_another_thread_is_no_ctrl_c(tmp_path: Path) -> None:
+    def ask() -> None:
+        with database.plain_errors(tmp_path):
+            raise sqlite3.OperationalError("user-defined function raised exception")
+
+    with ThreadPoolExecutor() as pool, pytest.raises(GalleryError, match="user-defined function"):
+        pool.submit(ask).result()

@@ -210,7 +210,13 @@ def damage(folder: Path, statement: str) -> None:
     [
         ("UPDATE sightings SET person_id = 2 WHERE sighting_id = 3", lambda g: g.get([3])),
         ("UPDATE sightings SET time_s = 7.0 WHERE sighting_id = 3", lambda g: g.count()),
+        ("UPDATE sightings SET box = CAST(x'ff' AS TEXT)", lambda g: g.get([3])),
         ("UPDATE persons SET name = 'Bot' WHERE person_id = 2", lambda g: g.persons()),
+        (
+            "UPDATE persons SET name = CAST(x'ff' AS TEXT) WHERE person_id = 2",
+            lambda g: g.persons(),
+        ),
+        ("UPDATE persons SET name = CAST(name AS BLOB)", lambda g: g.persons()),
         ("UPDATE thumbnails SET jpeg = x'00' WHERE sighting_id = 3", lambda g: g.get([3])),
         ("UPDATE embeddings SET embedding = zeroblob(128)", lambda g: g.get([3])),
         ("DELETE FROM embeddings WHERE sighting_id = 3", lambda g: g.compact()),

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.request import Request
 
 import pytest
 import trustme
 
 from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline.assembly import open_delivery
+from adln.pipeline.connections import HttpClient
 from adln.pipeline.outbox import StoredEvent
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import read_watch_settings
@@ -201,6 +204,24 @@ def test_a_receiver_that_trickles_its_answer_is_given_up(
         pytest.raises(UndeliveredError, match=r"not complete after 0\.2 s"),
     ):
         WebhookSink(url, timeout_s=0.2).deliver([make_stored(1)])
+
+
+def test_a_request_that_is_long_in_sending_leaves_the_answer_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed_s = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: passed_s[0])
+    monkeypatch.setattr("adln.cameras.deadlines.time", clock)
+
+    def body() -> Iterator[bytes]:
+        for part in (b"{", b"}"):
+            passed_s[0] += 8.0
+            yield part
+
+    said = b"HTTP/1.1 204 No Content\r\n\r\n"
+    with answering(lambda connection: connection.sendall(said)) as url:
+        request = Request(url, data=body(), headers={"Content-Length": "2"})
+        assert HttpClient(url, None).send(request, timeout_s=10.0)[0] == 204
 
 
 def test_what_is_sent_before_the_answer_or_after_it_is_not_the_answer(make_stored: Make) -> None:

@@ -36,10 +36,10 @@ try:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         print("went on")
-except KeyboardInterrupt:
-    print("ended")
+except KeyboardInterrupt as interrupt:
+    print("ended by", interrupt.args[0])
 """
-    assert in_a_process_of_its_own(body) == ["ended"]
+    assert in_a_process_of_its_own(body) == [f"ended by {int(signal.SIGTERM)}"]
 
 
 def test_time_runs_out() -> None:

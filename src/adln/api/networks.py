@@ -18,7 +18,12 @@ from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders import shipped
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embedders.foreign import describe_foreign, known_description, sidecar
+from adln.embedders.foreign import (
+    describe_foreign,
+    known_description,
+    sidecar,
+    write_description,
+)
 from adln.embedders.proving import find_verdict, run_alone
 from adln.embeddings import chosen_depth
 from adln.errors import AdlnError, ImageError, ModelFileError, SettingsError
@@ -281,9 +286,10 @@ def describe_network(
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
     form = _pixel_form(path, mean, std, colours, layout)
     known = known_description(path)
-    if wanted is not None:
-        _require_alike(path, form, known, pictures, wanted)
     manifest = describe_foreign(path, form, known, training_data=training_data, licence=licence)
+    if wanted is not None:
+        _require_alike(path, form, manifest, pictures, wanted)
+    write_description(path, form, manifest)
     names = [one for one, file in shipped.own_networks().items() if file == path.resolve()]
     if names and known is not None and known[0] != form:
         _LOG.warning(
@@ -301,7 +307,7 @@ def describe_network(
 def _require_alike(
     path: Path,
     form: PixelForm,
-    known: tuple[PixelForm, Manifest] | None,
+    manifest: Manifest,
     pictures: Any,
     wanted: NDArray[np.float64],
 ) -> None:
@@ -315,7 +321,7 @@ def _require_alike(
             if file.is_file():
                 linked.with_name(file.name).symlink_to(file.resolve())
         try:
-            describe_foreign(linked, form, known, training_data="", licence="")
+            write_description(linked, form, manifest)
             found = Network(linked).embed(pictures)
         except AdlnError as error:
             raise type(error)(str(error).replace(str(linked), str(path))) from error

@@ -16,11 +16,9 @@ _BEFOREHAND = (102, 103)
 class _Parts(io.RawIOBase):
     """What a connection receives in time; the limit of its socket holds for each part."""
 
-    def __init__(
-        self, received: Any, connection: socket.socket, begun_s: float, timeout_s: float
-    ) -> None:
+    def __init__(self, received: Any, connection: socket.socket, timeout_s: float) -> None:
         self._received, self._connection = received, connection
-        self._until_s, self._timeout_s = begun_s + timeout_s, timeout_s
+        self._until_s, self._timeout_s = time.monotonic() + timeout_s, timeout_s
 
     def readable(self) -> bool:
         return True
@@ -43,16 +41,11 @@ class _Parts(io.RawIOBase):
 
 class _Answer(http.client.HTTPResponse):
     def __init__(
-        self,
-        connection: socket.socket,
-        *args: Any,
-        begun_s: float,
-        timeout_s: float,
-        **options: Any,
+        self, connection: socket.socket, *args: Any, timeout_s: float, **options: Any
     ) -> None:
         super().__init__(connection, *args, **options)
-        received = self.fp.detach()
-        self.fp = io.BufferedReader(_Parts(received, connection, begun_s, timeout_s))
+        # Made when the request is sent, for which the socket has the same limit once more.
+        self.fp = io.BufferedReader(_Parts(self.fp.detach(), connection, timeout_s))
 
     def begin(self) -> None:
         super().begin()
@@ -64,9 +57,7 @@ class _Answer(http.client.HTTPResponse):
 class _Http(http.client.HTTPConnection):
     def __init__(self, host: str, *, timeout: float = 10.0, **options: Any) -> None:
         super().__init__(host, timeout=timeout, **options)
-        self.response_class = partial(  # type: ignore[assignment]
-            _Answer, begun_s=time.monotonic(), timeout_s=timeout
-        )
+        self.response_class = partial(_Answer, timeout_s=timeout)  # type: ignore[assignment]
 
 
 class _Https(_Http, http.client.HTTPSConnection):

@@ -43,7 +43,7 @@ class SnapshotCapture:
     Args:
         source: the address, with user name and password if the camera requires them.
         every_s: shortest time between two requests.
-        timeout_s: a request that takes longer gives no picture.
+        timeout_s: a connection or an answer that takes longer gives no picture.
         fetch: gets the bytes of a picture; default: urllib.
         clock: monotonic, in s.
         sleep: waits this many seconds.

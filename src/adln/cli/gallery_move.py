@@ -161,6 +161,9 @@ def open_to_copy(source: str, target: str) -> Iterator[tuple[Gallery, Gallery]]:
             if is_new:
                 partial.replace(folder)
                 return
+            # The log of a database that is gone would be taken for one of the new database.
+            for ending in ("-wal", "-shm"):
+                made.with_name(made.name + ending).unlink(missing_ok=True)
             # The database last: without it there is no gallery.
             for file in sorted(partial.iterdir(), key=lambda one: one.name == DATABASE_NAME):
                 file.rename(folder / file.name)

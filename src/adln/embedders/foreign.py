@@ -213,13 +213,13 @@ def describe_foreign(
     training_data: str,
     licence: str,
 ) -> Manifest:
-    """Write the description file beside a foreign network, an .onnx or .xml.
+    """The description of a foreign network, an .onnx or .xml; see `write_description`.
 
     What is left empty of training data and licence stays as it was said before, in what is `known`
     (see `known_description`).
 
     Raises:
-        ModelFileError: see `start_foreign`; or the description file cannot be written.
+        ModelFileError: see `start_foreign`.
     """
     opened = start_foreign(path, form)
     _require_steady(path, opened)
@@ -263,6 +263,15 @@ def describe_foreign(
     manifest = replace(manifest, probe=write_probe((WHOLE,), {WHOLE: found}, {WHOLE: found}))
     # What could not be read again must not replace what can.
     read_strictly(Manifest, json.loads(manifest.to_json()), "the description")
+    return manifest
+
+
+def write_description(path: Path, form: PixelForm, manifest: Manifest) -> None:
+    """Write the description file beside a foreign network.
+
+    Raises:
+        ModelFileError: it cannot be written.
+    """
     content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
     place = sidecar(path)
     with atomic_write(
@@ -271,7 +280,6 @@ def describe_foreign(
         instead="copy the network's files to a folder that can be written, and use them there",
     ) as file:
         file.write(json.dumps(content, indent=1).encode())
-    return manifest
 
 
 def _own_space(identity: str) -> tuple[str]:

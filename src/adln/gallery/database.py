@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TO_OPEN_BYTES = 2**17
 # What SQLite makes of Ctrl-C while it calls the functions of `sums`, which do not fail otherwise.
 _INTERRUPTED = "user-defined function raised exception"
+_NO_TEXT = "Could not decode to UTF-8"
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:
@@ -406,14 +408,14 @@ def plain_errors(
     try:
         yield
     except sqlite3.Error as error:
-        if str(error) == _INTERRUPTED:
+        if str(error) == _INTERRUPTED and threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt from error
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _is_full(folder)):
             raise _full(folder, what_holds) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             advice = f"Another process has been writing for more than {WAIT_S:.0f} s; try again."
-        elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or _NO_TEXT in str(error):
             advice = "The database is damaged; restore the folder from a copy or from an export."
         elif name.startswith("SQLITE_IOERR"):
             advice = f"The disk failed. {what_holds} Check the disk and its free space."

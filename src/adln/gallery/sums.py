@@ -12,18 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Damaged text may be no UTF-8, for which SQLite calls no function but fails as if one had failed.
+# The box is bytes, which a single wrong bit makes text. No checksum is below 0.
 ROW_SUM_SQL = (
-    "adln_row_sum(sighting_id, person_id, camera_id, time_s, depth, track_id, box, quality, "
-    "model_id, embedding_sum, jpeg_sum)"
+    "CASE typeof(box) WHEN 'text' THEN -1 ELSE adln_row_sum(sighting_id, person_id, camera_id, "
+    "time_s, depth, track_id, box, quality, model_id, embedding_sum, jpeg_sum) END"
 )
 """Checksum of a sighting's row, in SQL; without the slot, which the code's checksum covers."""
-NAME_SUM_SQL = "adln_row_sum(person_id, name)"
+NAME_SUM_SQL = "adln_name_sum(person_id, typeof(name), CAST(name AS BLOB))"
 """Checksum of a person's row, in SQL."""
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
     """Register the SQL functions used above with a connection."""
     connection.create_function("adln_row_sum", -1, row_sum, deterministic=True)
+    connection.create_function("adln_name_sum", 3, _name_sum, deterministic=True)
     connection.create_function("adln_blob_sum", 1, _blob_sum, deterministic=True)
 
 
@@ -57,6 +60,12 @@ def code_sums(
         (zlib.crc32(tail, zlib.crc32(code)) for tail, code in zip(tails, numbers, strict=True)),
         np.uint32,
     )
+
+
+def _name_sum(person_id: int, kind: str, name: bytes | None) -> int:
+    if kind != "text" or name is None:
+        return row_sum(person_id, name)
+    return row_sum(person_id, name.decode("utf-8", "surrogateescape"))
 
 
 def _blob_sum(blob: object) -> int | None:

@@ -30,7 +30,7 @@ def stop_on_request(stop_after_s: float | None) -> Iterator[StopCheck]:
 
     def note(number: int, _: FrameType | None) -> None:
         if received:
-            raise KeyboardInterrupt  # a second signal stops at once
+            raise KeyboardInterrupt(number)  # a second signal stops at once
         received.append(number)
 
     watched = (signal.SIGTERM, signal.SIGINT)
