@@ -66,13 +66,12 @@ main.main()
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_at_a_question_ends_like_anywhere_else(name: str) -> None:
-    code = f"""
-import os, signal, threading
+    code = """
+import signal
 import click
 from adln.cli import main
 
 def ask():
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.{name})).start()
     click.confirm("Sure?", abort=True, err=True)
 
 main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=ask)
@@ -85,17 +84,30 @@ main.main()
         stderr=subprocess.PIPE,
         text=True,
     ) as run:
-        assert run.wait(timeout=20) == 128 + signal.Signals[name]
         assert run.stderr is not None
-        assert run.stderr.read() == "Sure? [y/N]: \ninterrupted\n"
+        question = "Sure? [y/N]: "
+        assert run.stderr.read(len(question)) == question
+        run.send_signal(signal.Signals[name])
+        assert run.wait(timeout=20) == 128 + signal.Signals[name]
+        assert run.stderr.read() == "\ninterrupted\n"
 
 
-@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ImportError('openvino')"])
-def test_an_interruption_that_lost_its_signal_ends_with_it_nevertheless(error: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("KeyboardInterrupt", ""),
+        ("ImportError('openvino')", ""),
+        ("AdlnError('half of it is still there')", "\nerror: half of it is still there\n"),
+    ],
+)
+def test_an_interruption_that_lost_its_signal_ends_with_it_nevertheless(
+    error: str, said: str
+) -> None:
     code = f"""
 import os, signal, time
 import click
 from adln.cli import main
+from adln.errors import AdlnError
 
 def work():
     try:
@@ -108,7 +120,7 @@ main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
 main.main()
 """
     run = subprocess.run([sys.executable, "-c", code, "embed"], capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (143, "\ninterrupted\n")
+    assert (run.returncode, run.stderr) == (143, f"{said}\ninterrupted\n")
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])

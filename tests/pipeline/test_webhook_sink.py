@@ -161,8 +161,8 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         with connection, suppress(OSError):
             # The whole request is read: closing with bytes unread would reset the connection.
             request = b""
-            while not request.endswith(b"}"):
-                request += connection.recv(65536)
+            while not request.endswith(b"}") and (part := connection.recv(65536)):
+                request += part
             answer(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -107,10 +107,13 @@ class LazyGroup(click.Group):
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
             interrupt = error.__context__
-        except (AdlnError, ImportError):
-            # What a library that is being imported makes of a signal, such as "not installed".
+        except (AdlnError, ImportError) as error:
             if not _RECEIVED:
                 raise
+            if isinstance(error, AdlnError) and isinstance(error.__context__, KeyboardInterrupt):
+                # What failed while a signal was handled, such as a removal.
+                click.echo(f"\nerror: {error}", err=True)
+            # Else what a library that is being imported makes of a signal: "not installed".
             interrupt = KeyboardInterrupt()
         with suppress(OSError):  # the terminal may be gone
             click.echo("\ninterrupted", err=True)

@@ -407,6 +407,8 @@ class MilvusGallery(MilvusStore):
     def drop_emptied(self, person_ids: Collection[int]) -> int:
         """See `Gallery.drop_emptied`."""
         ids = set(as_ids(person_ids, "a person"))
+        if not ids:
+            return 0
         with self._lock, self._answers("erase"):
             dropped = [
                 one.person_id
