@@ -1,4 +1,4 @@
-"""HTTP answers that come in time as a whole, not only byte by byte."""
+"""Limits the time of a whole HTTP answer, not of each read."""
 
 import http.client
 import io
