@@ -581,7 +581,7 @@ def test_a_template_that_is_nearer_to_somebody_else_is_not_learned(
 
 
 @pytest.mark.parametrize(
-    ("like", "learned"), [(0.71, False), (0.755, False), (0.765, True), (0.9, True)]
+    ("like", "learned"), [(0.71, False), (0.785, False), (0.795, True), (0.9, True)]
 )
 def test_a_track_that_only_just_matches_is_kept_for_review_and_not_learned(
     gallery: SqliteGallery, like: float, learned: bool

@@ -47,7 +47,7 @@ __all__ = ["IdentityBook", "IdentitySettings"]
 
 _log = logging.getLogger(__name__)
 
-LEARN_ABOVE = 2 * MARGIN
+LEARN_ABOVE = 3 * MARGIN
 """How far above the threshold of a match, in cosine, a track must score to become a template."""
 _SET_ASIDE = Filter(persons=frozenset({NO_PERSON}))
 # Log one failure of the gallery in this many.
