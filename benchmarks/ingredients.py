@@ -13,8 +13,9 @@ repeated with the same command and goes on.
 """
 
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -136,7 +137,8 @@ class HalfInstanceNorm(nn.BatchNorm2d):
 def with_instance_norm(network: ADLN) -> ADLN:
     """Change the first norm of each block of stages 1 and 2, in place."""
     for name, module in network.named_modules():
-        if name.endswith(".bn1") and "stage" in name and isinstance(module, nn.BatchNorm2d):
+        in_them = name.startswith(("stages.1.", "stages.2."))
+        if in_them and name.endswith(".bn1") and isinstance(module, nn.BatchNorm2d):
             module.__class__ = HalfInstanceNorm
     return network
 
@@ -166,9 +168,9 @@ def recipe_of(name: str, teacher: Path) -> Recipe:
 
 
 def data_of(
-    name: str, train: Split, people: Path | None, out: Path, recipe: Recipe
+    name: str, train: Split, whole: TrainingData, people: Path | None, out: Path, recipe: Recipe
 ) -> TrainingData:
-    """The crops of a row."""
+    """The crops of a row; `whole` are those of `train`, which most rows have."""
     unlabelled: list[Path] = []
     if name in (OTHERS, ALL_OTHERS):
         if people is None:
@@ -180,18 +182,28 @@ def data_of(
         half = len(train) // 2
         unlabelled = [unlabelled[place] for place in evenly(len(unlabelled), half)]
         train = train.select(evenly(len(train), len(train) - len(unlabelled)))
-    height, width = recipe.batch.stored_size_px
-    data = load_training_data(train, height_px=height, width_px=width, unlabelled=unlabelled)
+        return load(train, recipe, unlabelled)
     if name == STORED:
         teacher = Teacher(recipe_of("base", Path(recipe.teacher)).teacher_network, bf16=True)
         embeddings = [
             teacher(torch.from_numpy(part).permute(0, 3, 1, 2)).numpy()
-            for part in np.array_split(data.crops, max(1, len(data.crops) // 256))
+            for part in np.array_split(whole.crops, max(1, len(whole.crops) // 256))
         ]
-        data = replace(
-            data, teacher_embeddings=np.concatenate(embeddings), teacher_space=teacher.space
+        return replace(
+            whole, teacher_embeddings=np.concatenate(embeddings), teacher_space=teacher.space
         )
-    return data
+    return whole
+
+
+def load(train: Split, recipe: Recipe, unlabelled: Sequence[Path] = ()) -> TrainingData:
+    """Read crops at the size that a recipe stores."""
+    height, width = recipe.batch.stored_size_px
+    return load_training_data(train, height_px=height, width_px=width, unlabelled=unlabelled)
+
+
+def folder_of(name: str, out: Path) -> Path:
+    """Folder of a row's run."""
+    return out / re.sub(r"\W+", "-", name)
 
 
 @click.group()
@@ -214,12 +226,13 @@ def run(
     seen_by = open_dataset(judge, "auto").train
     first = seen_by.camera_ids == seen_by.camera_ids.min()
     query, gallery = seen_by.select(first), seen_by.select(~first)
-    for number, name in enumerate(ROWS):
-        folder = out / f"{number:02d}"
+    whole = load(train, recipe_of("base", teacher))  # of one size in all rows
+    for name in ROWS:
+        folder = folder_of(name, out)
         if (folder / "row.json").is_file() or (only and name not in only):
             continue
         recipe = recipe_of(name, teacher)
-        crops = data_of(name, train, people, out, recipe)
+        crops = data_of(name, train, whole, people, out, recipe)
         begun = time.monotonic()
         with changed_network(name):
             outcome = loop.train(recipe, crops, folder, fabric=loop.build_fabric(recipe))
@@ -244,8 +257,10 @@ def show(out: Path) -> None:
     """Print the table of what is there, in Markdown."""
     click.echo("| change | Res1: Rank-1 / mAP, TPR at 0.1 % / 1 % | Res2 | minutes |")
     click.echo("|---|---|---|---|")
-    for path in sorted(out.glob("*/row.json")):
-        click.echo(_line(json.loads(path.read_text())))
+    for name in ROWS:
+        path = folder_of(name, out) / "row.json"
+        if path.is_file():
+            click.echo(_line(json.loads(path.read_text())))
 
 
 def _line(facts: dict[str, Any]) -> str:
