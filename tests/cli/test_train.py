@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
 from adln.cli.train import train
 from adln.evaluation.unseen import was_seen
+from adln.model import bfloat16
 from adln.model.checkpoint import read_provenance, save_network
 from adln.model.network import Architecture, build_network
 
@@ -61,6 +63,17 @@ def test_it_trains_and_says_what_comes_next(data: Path, tmp_path: Path) -> None:
     assert f"next: adln evaluate {tmp_path / 'run' / 'network.safetensors'}" in result.output
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 3
     assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert bfloat16.NOTICE not in result.output
+
+
+def test_it_says_that_it_trains_in_float32_where_bfloat16_is_slow(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    mixed = ("--set", 'precision="bf16-mixed"')
+    result = CliRunner().invoke(train, arguments(data, tmp_path / "run", *mixed))
+    assert result.exit_code == 0, result.output
+    assert bfloat16.NOTICE in result.output
 
 
 def test_a_network_states_what_the_one_it_was_started_from_was_trained_on(

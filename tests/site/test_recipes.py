@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from tests.site.conftest import HEIGHT, WIDTH
-from torch import ones
 
 from adln.errors import CheckpointError
-from adln.site import recipes
 from adln.site.recipes import require_start, site_recipe
 
 
@@ -18,7 +17,7 @@ def test_a_network_that_knows_people_keeps_its_statistics(start: Path, tmp_path:
     assert (chosen.batch.height_px, chosen.batch.width_px) == (HEIGHT, WIDTH)
     assert chosen.batch.stored_size_px == (64, 32)
     imagenet = tmp_path / "imagenet.safetensors"
-    save_file({"conv1.weight": ones(1)}, imagenet)
+    save_file({"conv1.weight": torch.ones(1)}, imagenet)
     chosen = site_recipe(imagenet, teacher_path="teacher", teacher_size=(64, 32), depth=1)
     assert not chosen.network.frozen_statistics
 
@@ -35,24 +34,21 @@ def test_an_exit_that_is_not_there_is_refused(start: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision"),
+    ("instructions", "precision"),
     [
-        ("avx512f avx512_bf16", "bf16-mixed"),
-        ("avx512_bf16 amx_bf16 amx_tile", "32-true"),
-        ("avx2 avx512f", "32-true"),
-        (None, "32-true"),
+        (("avx512_f", "avx512_bf16"), "bf16-mixed"),
+        (("avx512_bf16", "amx_bf16", "amx_tile"), "32-true"),
+        (("avx2", "avx512_f"), "32-true"),
+        ((), "32-true"),
+        (("neon", "bf16"), "bf16-mixed"),
     ],
 )
 def test_half_precision_only_where_the_processor_multiplies_in_it(
-    flags: str | None,
+    instructions: tuple[str, ...],
     precision: str,
     start: Path,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    facts = tmp_path / "cpuinfo"
-    if flags is not None:
-        facts.write_text(f"flags\t: fpu {flags}\n")
-    monkeypatch.setattr(recipes, "_CPU_FACTS", facts)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(instructions, True))
     chosen = site_recipe(start, teacher_path="teacher", teacher_size=(64, 32), depth=1)
     assert chosen.precision == precision

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adln.atomic import suffix_of
+from adln.cli.progress import mention
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import DEFAULT_BATCH_SIZE
 from adln.embedders.session import usable_cores
@@ -35,6 +36,7 @@ def open_trained(
     """A network in torch, and size and work of its depths."""
     import torch
 
+    from adln.model import bfloat16
     from adln.model.checkpoint import load_network
     from adln.model.complexity import count_exits
     from adln.model.embedder import TorchEmbedder
@@ -44,6 +46,8 @@ def open_trained(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     embedder = TorchEmbedder(network, device=device, flip=flip, bf16=bf16)
+    if bf16 and not embedder.bf16:
+        mention(bfloat16.NOTICE)
     params = {depth: counted.params for depth, counted in counts.items()}
     flops = {depth: counted.flops for depth, counted in counts.items()}
     return embedder, params, flops

@@ -80,6 +80,7 @@ def train(
     It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
     same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
+    from adln.model import bfloat16
     from adln.model.checkpoint import joined_data, stated_data
     from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
@@ -105,6 +106,8 @@ def train(
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
     watch = TrainingView(quiet=as_json or not fabric.is_global_zero)
+    if recipe.precision == "bf16-mixed" and not bfloat16.saves_time(device):
+        watch.say(bfloat16.NOTICE)
     for dataset in datasets:
         watch.say(dataset.notice)
         watch.say(dataset.left_out)

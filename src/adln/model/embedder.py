@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adln.embeddings import flip_average, unit_length
+from adln.model import bfloat16
 from adln.model.network import ADLN
 
 
@@ -16,8 +17,8 @@ class TorchEmbedder:
     """All exits of a network, whole or cut, in one pass over the crops.
 
     It is put into evaluation mode. `flip` averages with the mirrored crop (the paper's test
-    protocol, twice the work). `bf16` computes in bfloat16 where that is safe: faster on processors
-    that have it, and embeddings differ by about 0.001 in cosine.
+    protocol, twice the work). `bf16` computes in bfloat16 where that is safe, if the device has
+    instructions for it: faster, and embeddings differ by about 0.001 in cosine.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class TorchEmbedder:
         self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
         self.flip = flip
-        self.bf16 = bf16
+        self.bf16 = bf16 and bfloat16.saves_time(device)
 
     @property
     def depths(self) -> tuple[int, ...]:
