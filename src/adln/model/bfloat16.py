@@ -16,6 +16,6 @@ def saves_time(device: torch.device | str) -> bool:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     kind = torch.device(device).type
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities()
     return kind != "cpu" or any(abilities.get(name, False) for name in _NAMES)
