@@ -47,6 +47,7 @@ GROUPS = {
     "Train": {
         "train": ("adln.cli.train", "Train a network with four exits, or resume a run."),
         "align": ("adln.cli.align", "Bring all depths of a network into one space."),
+        "average": ("adln.cli.average", "Average networks trained on from one another."),
         "whiten": ("adln.cli.whiten", "Make strangers less alike to a trained network."),
         "export": ("adln.cli.export", "Export a depth to ONNX, OpenVINO or ncnn."),
     },

@@ -1,11 +1,28 @@
-"""A moving average of the weights, usually a better network than the last step's.
+"""Averages of weights: of the steps of one training, and of networks from several.
 
-Not part of the paper: one of the improved recipes.
+Not part of the paper. An average over the last steps is usually a better network than the last one.
+The average of two networks, one trained further from the other, often knows people of other
+places better than both.
+
+Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI
+    2018; Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
 """
 
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from adln.datasets.loading import iterate_crops
+from adln.errors import TrainingError
 from adln.model.network import ADLN
+
+_TOGETHER = 64  # crops of a batch; what is left over joins none
+_FEWEST = 2  # a variance needs two
 
 
 def averaged_copy(network: ADLN, decay: float) -> AveragedModel:
@@ -24,3 +41,75 @@ def averaged_network(average: AveragedModel) -> ADLN:
     network = average.module
     assert isinstance(network, ADLN)
     return network
+
+
+def average_networks(networks: Sequence[ADLN]) -> ADLN:
+    """The network whose weights are the mean of those of several, which stay as they are.
+
+    They must come from one another, or from the same one: weights of networks that were trained
+    separately have no mean that works. The statistics of its batch norms fit no longer, see
+    `estimate_statistics`.
+
+    Raises:
+        TrainingError: their architectures differ.
+    """
+    first = networks[0].architecture
+    for other in networks[1:]:
+        wrong = [
+            f"{name}: {value!r} and {asdict(other.architecture)[name]!r}"
+            for name, value in asdict(first).items()
+            if asdict(other.architecture)[name] != value
+        ]
+        if wrong:
+            raise TrainingError(
+                f"only networks of the same architecture can be averaged; {'; '.join(wrong)}"
+            )
+    states = [network.state_dict() for network in networks]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in states[0].items()
+    }
+    return networks[0].rebuilt(first, mean)
+
+
+@torch.no_grad()
+def estimate_statistics(
+    network: ADLN, paths: Sequence[Path], *, on_progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Estimate the statistics of all batch norms anew, in place, on pictures of many people.
+
+    They should show people like those of the training, at least a thousand; they are taken in a
+    random order that is always the same, half of them mirrored. `on_progress` gets the number of
+    crops of each batch. The network ends in evaluation mode.
+
+    Raises:
+        TrainingError: there are fewer than two pictures.
+        ImageError: a picture cannot be read.
+    """
+    if len(paths) < _FEWEST:
+        raise TrainingError(
+            f"the statistics of batch norms need at least {_FEWEST} pictures, got {len(paths)}"
+        )
+    norms = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
+    rng = random.Random(0)
+    mixed = rng.sample(paths, len(paths))
+    form = network.architecture
+    network.train()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+        for pixels in iterate_crops(
+            mixed, batch_size=_TOGETHER, height_px=form.height_px, width_px=form.width_px
+        ):
+            if len(pixels) >= min(_TOGETHER, len(mixed)):
+                crops = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+                network(crops.flip(3) if rng.random() < 0.5 else crops)
+            on_progress(len(pixels))
+    finally:
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+        network.eval()

@@ -1,0 +1,76 @@
+"""`adln average`: what several networks know, in one."""
+
+from pathlib import Path
+
+import click
+
+from adln.atomic import require_writable, suffix_of
+from adln.cli import options
+from adln.cli.progress import counting, print_json
+from adln.datasets.catalogue import names_of_pictures, open_datasets
+from adln.datasets.listing import pictures_below
+from adln.errors import TrainingError
+
+
+@click.command()
+@options.path_argument("network_paths", metavar="NETWORK...", nargs=-1, required=True)
+@options.path("--data", "data_paths", multiple=True, help="Data set; its training split is used.")
+@options.layout
+@options.path("--unlabelled", "folders", multiple=True, help="Folder with pictures of any people.")
+@options.path("--out", required=True, help="File to write, .safetensors.")
+@options.shown(
+    "--crops",
+    "most",
+    default=500,
+    type=click.IntRange(1),
+    help="Most crops of each data set and folder, for the statistics of the batch norms.",
+)
+@options.flag("--half", help="Store in fp16: half the size.")
+@options.as_json
+def average(
+    network_paths: tuple[Path, ...],
+    data_paths: tuple[Path, ...],
+    layout: str,
+    folders: tuple[Path, ...],
+    out: Path,
+    most: int,
+    half: bool,
+    as_json: bool,
+) -> None:
+    """Average the weights of NETWORKs, and estimate the statistics of their batch norms anew.
+
+    For networks that were trained on from one another, such as one before and after it learned the
+    labels of some cameras: the average often tells people of other places apart better than either.
+    The pictures should show what the networks were trained on. Judge it with `adln evaluate`.
+    """
+    from adln.model import checkpoint
+    from adln.training.averaging import average_networks, estimate_statistics
+    from adln.training.data import evenly
+
+    if suffix_of(out) != ".safetensors":
+        raise TrainingError(f"{out} must end in .safetensors")
+    if not data_paths and not folders:
+        raise click.UsageError("name pictures for the statistics: --data or --unlabelled.")
+    require_writable(out, raises=TrainingError)
+    network = average_networks([checkpoint.load_network(path) for path in network_paths])
+    datasets = open_datasets(data_paths, layout)
+    unlabelled = [pictures_below(folder) for folder in folders]
+    sources = [*(dataset.train.paths for dataset in datasets), *unlabelled]
+    paths = [paths[place] for paths in sources for place in evenly(len(paths), most)]
+    with counting(len(paths), "embedding", quiet=as_json) as on_progress:
+        estimate_statistics(network, paths, on_progress=on_progress)
+    if half:
+        network.half()
+    stated = [checkpoint.stated_data(path) for path in network_paths]
+    data = checkpoint.joined_data(
+        *stated,
+        *(dataset.name for dataset in datasets),
+        *names_of_pictures(path for folder in unlabelled for path in folder),
+    )
+    facts = {"networks": [path.name for path in network_paths], "crops": len(paths)}
+    checkpoint.save_network(out, network, provenance={"data": data, "average": facts})
+    if as_json:
+        print_json({"network": str(out), **facts}, indent=None)
+    else:
+        click.echo(f"average of {len(network_paths)}, statistics of {len(paths):,} crops: {out}")
+        click.echo(f"next: adln evaluate {out} --data OF-OTHER-PEOPLE")
