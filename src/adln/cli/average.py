@@ -40,7 +40,7 @@ def average(
     """Average the weights of NETWORKs, and estimate the statistics of their batch norms anew.
 
     For networks that were trained on from one another, such as one before and after it learned the
-    labels of some cameras: the average often tells people of other places apart better than either.
+    people of some cameras: the average often tells people of other places apart better than either.
     The pictures should show what the networks were trained on. Judge it with `adln evaluate`.
     """
     from adln.model import checkpoint

@@ -10,7 +10,7 @@ Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Gen
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -47,18 +47,20 @@ def average_networks(networks: Sequence[ADLN]) -> ADLN:
     """The network whose weights are the mean of those of several, which stay as they are.
 
     They must come from one another, or from the same one: weights of networks that were trained
-    separately have no mean that works. The statistics of its batch norms fit no longer, see
+    separately have no mean that works. They may have been trained on other persons; the classifiers
+    are those of the last one. The statistics of batch norms fit no longer afterwards, see
     `estimate_statistics`.
 
     Raises:
         TrainingError: their architectures differ.
     """
-    first = networks[0].architecture
-    for other in networks[1:]:
+    last = networks[-1]
+    for network in networks[:-1]:
+        form = asdict(replace(network.architecture, num_classes=last.architecture.num_classes))
         wrong = [
-            f"{name}: {value!r} and {asdict(other.architecture)[name]!r}"
-            for name, value in asdict(first).items()
-            if asdict(other.architecture)[name] != value
+            f"{name}: {form[name]!r} and {value!r}"
+            for name, value in asdict(last.architecture).items()
+            if form[name] != value
         ]
         if wrong:
             raise TrainingError(
@@ -67,11 +69,11 @@ def average_networks(networks: Sequence[ADLN]) -> ADLN:
     states = [network.state_dict() for network in networks]
     mean = {
         name: torch.stack([state[name] for state in states]).mean(dim=0)
-        if value.is_floating_point()
+        if value.is_floating_point() and not name.endswith("classifier.weight")
         else value
-        for name, value in states[0].items()
+        for name, value in states[-1].items()
     }
-    return networks[0].rebuilt(first, mean)
+    return last.rebuilt(last.architecture, mean)
 
 
 @torch.no_grad()
