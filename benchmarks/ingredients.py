@@ -84,6 +84,7 @@ ALL_OTHERS = "all, and other people in half of the crops"
 DRAWN = "drawn people in half of the crops"
 STORED = "the teacher's embeddings of the whole crops, stored"
 INSTANCE_NORM = "instance norm for half of the channels"
+ALL_INSTANCE_NORM = "all, and instance norm for half of the channels"
 ROWS = {
     "base": (),
     "relational term": RELATION,
@@ -100,6 +101,7 @@ ROWS = {
     OTHERS: (),
     "all": ALL,
     ALL_OTHERS: ALL,
+    ALL_INSTANCE_NORM: ALL,
     "all, crops of 192x96 px": (*ALL, "batch.height_px=192", "batch.width_px=96"),
     "all, crops of 256x128 px": (*ALL, "batch.height_px=256", "batch.width_px=128"),
 }
@@ -146,7 +148,7 @@ def with_instance_norm(network: ADLN) -> ADLN:
 @contextmanager
 def changed_network(name: str) -> Iterator[None]:
     """While in the block, networks for training are built as a row needs them."""
-    if name != INSTANCE_NORM:
+    if name not in (INSTANCE_NORM, ALL_INSTANCE_NORM):
         yield
         return
 
@@ -240,7 +242,7 @@ def run(
             raise SystemExit(f"stopped in {name!r}; the same command goes on")
         minutes = (time.monotonic() - begun) / 60
         network = load_network(outcome.network_path)
-        if name == INSTANCE_NORM:
+        if name in (INSTANCE_NORM, ALL_INSTANCE_NORM):
             network = with_instance_norm(network)
         embedder = TorchEmbedder(network, device="cpu", flip=False, bf16=True)
         found = evaluate(embedder, query, gallery, batch_size=64)
