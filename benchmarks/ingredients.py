@@ -15,18 +15,14 @@ repeated with the same command and goes on.
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.listing import pictures_below
@@ -35,7 +31,6 @@ from adln.evaluation.protocol import evaluate
 from adln.evaluation.unseen import measure_set
 from adln.model.checkpoint import load_network
 from adln.model.embedder import TorchEmbedder
-from adln.model.network import ADLN, Architecture, build_network
 from adln.scenes.synthetic import Plan, draw_dataset
 from adln.settings import read_settings
 from adln.training import loop
@@ -77,14 +72,13 @@ LABELS = ("batch.persons=16", "batch.crops=4", "batch.unlabelled=0")
 RELATION = ("objective.relation=30",)
 ERASING = ("augmentation.erase_probability=0.2", "augmentation.erase_area=[0.02, 0.25]")
 ZOOM = ("augmentation.zoom=0.12", "augmentation.padding_px=10")
+INSTANCE_NORM = ("network.instance_norm=true",)
 COMPOSED = ("augmentation.compose_probability=0.5",)
 ALL = (*RELATION, *COLOURS, *ERASING, *ZOOM, *COMPOSED)
 OTHERS = "other people in half of the crops"
 ALL_OTHERS = "all, and other people in half of the crops"
 DRAWN = "drawn people in half of the crops"
 STORED = "the teacher's embeddings of the whole crops, stored"
-INSTANCE_NORM = "instance norm for half of the channels"
-ALL_INSTANCE_NORM = "all, and instance norm for half of the channels"
 ROWS = {
     "base": (),
     "relational term": RELATION,
@@ -96,67 +90,16 @@ ROWS = {
     "batches of 16 persons": LABELS,
     "the same and AM-softmax of the labels": (*LABELS, "objective.margin_identity=0.5"),
     "the same and contrast with each camera": (*LABELS, "objective.camera_contrast=3"),
-    INSTANCE_NORM: (),
+    "instance norm for half of the channels": INSTANCE_NORM,
     DRAWN: (),
     OTHERS: (),
     "all": ALL,
     ALL_OTHERS: ALL,
-    ALL_INSTANCE_NORM: ALL,
+    "all, and instance norm for half of the channels": (*ALL, *INSTANCE_NORM),
     "all, crops of 192x96 px": (*ALL, "batch.height_px=192", "batch.width_px=96"),
     "all, crops of 256x128 px": (*ALL, "batch.height_px=256", "batch.width_px=128"),
 }
 DRAWN_PEOPLE = Plan(num_train_persons=400, crops_per_camera=4)
-
-
-class HalfInstanceNorm(nn.BatchNorm2d):
-    """Instance norm of the first half of the channels, batch norm of the others (IBN-a).
-
-    Source: Pan et al., "Two at Once", ECCV 2018. Parameters have a batch norm's names, so that its
-        weights are loaded.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        half = self.num_features // 2
-        weight, bias = self.weight, self.bias
-        mean, variance = self.running_mean, self.running_var
-        assert mean is not None
-        assert variance is not None
-        own = F.instance_norm(input[:, :half], weight=weight[:half], bias=bias[:half], eps=self.eps)
-        rest = F.batch_norm(
-            input[:, half:],
-            mean[half:],
-            variance[half:],
-            weight[half:],
-            bias[half:],
-            self.training,
-            self.momentum or 0.0,
-            self.eps,
-        )
-        return torch.cat((own, rest), 1)
-
-
-def with_instance_norm(network: ADLN) -> ADLN:
-    """Change the first norm of each block of stages 1 and 2, in place."""
-    for name, module in network.named_modules():
-        in_them = name.startswith(("stages.1.", "stages.2."))
-        if in_them and name.endswith(".bn1") and isinstance(module, nn.BatchNorm2d):
-            module.__class__ = HalfInstanceNorm
-    return network
-
-
-@contextmanager
-def changed_network(name: str) -> Iterator[None]:
-    """While in the block, networks for training are built as a row needs them."""
-    if name not in (INSTANCE_NORM, ALL_INSTANCE_NORM):
-        yield
-        return
-
-    def build(architecture: Architecture, *, seed: int) -> ADLN:
-        return with_instance_norm(build_network(architecture, seed=seed))
-
-    with mock.patch.object(loop, "build_network", build):
-        yield
 
 
 def recipe_of(name: str, teacher: Path) -> Recipe:
@@ -236,15 +179,13 @@ def run(
         recipe = recipe_of(name, teacher)
         crops = data_of(name, train, whole, people, out, recipe)
         begun = time.monotonic()
-        with changed_network(name):
-            outcome = loop.train(recipe, crops, folder, fabric=loop.build_fabric(recipe))
+        outcome = loop.train(recipe, crops, folder, fabric=loop.build_fabric(recipe))
         if not outcome.finished:
             raise SystemExit(f"stopped in {name!r}; the same command goes on")
         minutes = (time.monotonic() - begun) / 60
-        network = load_network(outcome.network_path)
-        if name in (INSTANCE_NORM, ALL_INSTANCE_NORM):
-            network = with_instance_norm(network)
-        embedder = TorchEmbedder(network, device="cpu", flip=False, bf16=True)
+        embedder = TorchEmbedder(
+            load_network(outcome.network_path), device="cpu", flip=False, bf16=True
+        )
         found = evaluate(embedder, query, gallery, batch_size=64)
         rows = measure_set(found, dataset=judge.name, seen="unseen")
         facts = {"name": name, "minutes": minutes, "crops": len(crops.crops)}

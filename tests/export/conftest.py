@@ -81,6 +81,14 @@ def row_weighted(network: ADLN) -> ADLN:
 
 
 @pytest.fixture(scope="session")
+def instance_normed(network: ADLN) -> ADLN:
+    """The same network, with half of the channels normalised within each crop."""
+    normed = ADLN(replace(network.architecture, instance_norm=True))
+    normed.load_state_dict(network.state_dict())
+    return settle_batch_norms(normed)
+
+
+@pytest.fixture(scope="session")
 def other_network() -> ADLN:
     """The same architecture with other weights."""
     return small_network(seed=1)

@@ -69,6 +69,29 @@ def test_the_file_answers_like_torch(
     assert (expected * found).sum(axis=1).min() > least
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_instance_norm_survives_every_precision(
+    precision: Precision,
+    instance_normed: ADLN,
+    picture_folder: Path,
+    crops: NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "normed.safetensors"
+    save_network(source, instance_normed)
+    out = tmp_path / "res1.onnx"
+    (file,) = export_network(
+        source, out, depths=(1,), precision=precision, calibrate=picture_folder
+    )
+    kinds = [node.op_type for node in ir.load(file.path).graph]
+    assert kinds.count("InstanceNormalization") == 3  # the blocks of stage 1
+    assert kinds.count("BatchNormalization") <= 1  # of the BNNeck; the others are folded
+    expected = TorchEmbedder(instance_normed.cut(1), device="cpu", flip=False).embed(crops)[1]
+    found = OnnxEmbedder(file.path, threads=1).embed(crops)[1]
+    least = {"fp32": 0.99999, "fp16": 0.995, "int8": 0.95}[precision]
+    assert (expected * found).sum(axis=1).min() > least
+
+
 @pytest.mark.usefixtures("first_stage_in_float")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_depths_of_a_common_space_keep_it_in_every_precision(

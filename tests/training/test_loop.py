@@ -229,6 +229,25 @@ def test_a_run_can_start_from_a_trained_network(
         run(tmp_path / "other", data, other)
 
 
+def test_a_network_without_instance_norm_can_go_on_with_it(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    plain = uninterrupted / NETWORK_FILE
+    chosen = recipe(
+        network=NetworkSettings(exits=(1, 2), start_from=str(plain), instance_norm=True),
+        schedule=Schedule(epochs=1, warmup_epochs=1, warmup_factor=0.0),
+    )
+    assert run(tmp_path, data, chosen).finished
+    before, after = load_network(plain), load_network(tmp_path / NETWORK_FILE)
+    assert after.architecture.instance_norm
+    name = "stages.1.0.bn1.weight"
+    assert torch.equal(before.get_parameter(name), after.get_parameter(name))  # rate 0
+    crops = torch.from_numpy(data.crops[:4]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        answers = [network(crops).deepest.embedding for network in (before, after)]
+    assert not torch.allclose(*answers)
+
+
 def test_row_weights_are_learned_and_taken_along_at_another_height(
     data: TrainingData, uninterrupted: Path, tmp_path: Path
 ) -> None:

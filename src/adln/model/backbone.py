@@ -5,7 +5,9 @@ Fig. 1 of the paper; the architecture of He et al. 2016 with the stem's ReLU in 
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 STEM_CHANNELS = 64
 STAGE_BLOCKS = (3, 4, 6, 3)
@@ -50,11 +52,45 @@ class Stem(nn.Module):
         return x
 
 
+class HalfInstanceNorm(nn.BatchNorm2d):
+    """Instance norm of the first half of the channels, batch norm of the others (IBN-a).
+
+    Not in the paper. Parameters and statistics have a batch norm's names, so that weights trained
+    without it can be loaded.
+
+    Source: Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net",
+        ECCV 2018.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        half = self.num_features // 2
+        gain, bias = self.weight[:half], self.bias[:half]
+        if self.training:
+            normed = super().forward(input)
+            own = F.instance_norm(input[:, :half], weight=gain, bias=bias, eps=self.eps)
+            return torch.cat((own, normed[:, half:]), dim=1)
+        # A batch norm that leaves the first half alone can be folded into the convolution.
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        as_it_is = torch.arange(self.num_features, device=input.device) < half
+        normed = F.batch_norm(
+            input,
+            self.running_mean.masked_fill(as_it_is, 0),
+            self.running_var.masked_fill(as_it_is, 1 - self.eps),
+            self.weight.masked_fill(as_it_is, 1),
+            self.bias.masked_fill(as_it_is, 0),
+            eps=self.eps,
+        )
+        own = F.instance_norm(normed[:, :half], weight=gain, bias=bias, eps=self.eps)
+        return torch.cat((own, normed[:, half:]), dim=1)
+
+
 class Bottleneck(nn.Module):
     """Residual block of 1x1, 3x3, 1x1 convolutions; the inner channels are a quarter of those out.
 
     `stride_position` is the convolution that carries the stride: the 3x3 (torchvision's ResNet-50)
-    or the first 1x1 (He et al., Caffe and Keras weights).
+    or the first 1x1 (He et al., Caffe and Keras weights). `instance_norm`: see `HalfInstanceNorm`.
     """
 
     def __init__(
@@ -64,12 +100,13 @@ class Bottleneck(nn.Module):
         stride: int,
         stride_position: StridePosition,
         bn_eps: float,
+        instance_norm: bool = False,
     ) -> None:
         super().__init__()
         inner = out_channels // BOTTLENECK_EXPANSION
         first, second = (stride, 1) if stride_position == "1x1" else (1, stride)
         self.conv1 = convolution(in_channels, inner, 1, stride=first)
-        self.bn1 = nn.BatchNorm2d(inner, eps=bn_eps)
+        self.bn1 = (HalfInstanceNorm if instance_norm else nn.BatchNorm2d)(inner, eps=bn_eps)
         self.conv2 = convolution(inner, inner, 3, stride=second)
         self.bn2 = nn.BatchNorm2d(inner, eps=bn_eps)
         self.conv3 = convolution(inner, out_channels, 1)
@@ -92,8 +129,13 @@ class Bottleneck(nn.Module):
         return out
 
 
-def build_stage(number: int, stride_position: StridePosition, bn_eps: float) -> nn.Sequential:
-    """Stage 1 to 4 (the paper's "layer"): (B, C, H, W) -> (B, 256 * 2**(number-1), H', W')."""
+def build_stage(
+    number: int, stride_position: StridePosition, bn_eps: float, *, instance_norm: bool = False
+) -> nn.Sequential:
+    """Stage 1 to 4 (the paper's "layer"): (B, C, H, W) -> (B, 256 * 2**(number-1), H', W').
+
+    With `instance_norm` the first norm of each block is a `HalfInstanceNorm`.
+    """
     index = number - 1
     in_channels = STEM_CHANNELS if index == 0 else STAGE_CHANNELS[index - 1]
     return nn.Sequential(
@@ -104,6 +146,7 @@ def build_stage(number: int, stride_position: StridePosition, bn_eps: float) -> 
                 stride=STAGE_STRIDES[index] if block == 0 else 1,
                 stride_position=stride_position,
                 bn_eps=bn_eps,
+                instance_norm=instance_norm,
             )
             for block in range(STAGE_BLOCKS[index])
         )

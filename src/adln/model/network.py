@@ -18,6 +18,8 @@ from adln.model.backbone import Stem, StridePosition, build_stage
 from adln.model.exits import FEATURE_DIM, PX_PER_ROW, Exit, ExitOutput
 
 DEPTHS = (1, 2, 3, 4)
+# Deeper maps tell people apart, and their style is part of that; see IBN-Net.
+_INSTANCE_NORM_STAGES = (1, 2)
 _SHORTEST = 1e-12  # what is shorter stays as it is, as in torch's own normalize
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,6 +47,8 @@ class Architecture:
             `adln.export.spaces`.
         row_weights: the exits weight the rows of their maps, each channel on its own, see
             `adln.model.exits.Exit`; not in the paper.
+        instance_norm: half of the channels in stages 1 and 2 are normalised within each crop, see
+            `adln.model.backbone.HalfInstanceNorm`; not in the paper.
     """
 
     num_classes: int
@@ -58,6 +62,7 @@ class Architecture:
     width_px: int = CROP_WIDTH_PX
     space: str = ""
     row_weights: bool = False
+    instance_norm: bool = False
 
     def __post_init__(self) -> None:
         if not self.exits or not set(self.exits) <= set(DEPTHS):
@@ -136,7 +141,12 @@ class ADLN(nn.Module):
         self.stem = Stem(eps)
         self.stages = nn.ModuleDict(
             {
-                str(number): build_stage(number, architecture.stride_position, eps)
+                str(number): build_stage(
+                    number,
+                    architecture.stride_position,
+                    eps,
+                    instance_norm=architecture.instance_norm and number in _INSTANCE_NORM_STAGES,
+                )
                 for number in range(1, architecture.depth + 1)
             }
         )

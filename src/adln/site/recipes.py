@@ -92,6 +92,7 @@ def site_recipe(
             start_from=str(start),
             teacher_space=True,
             row_weights=form.row_weights,
+            instance_norm=form.instance_norm,
             frozen_statistics=True,
         )
     return Recipe(

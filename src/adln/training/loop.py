@@ -519,6 +519,7 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
         height_px=own.height_px,
         width_px=own.width_px,
         row_weights=theirs.row_weights or own.row_weights,
+        instance_norm=own.instance_norm,
     )
     common = set(own.exits) & set(theirs.exits)
     lacking = sorted(set(range(1, chosen.frozen_depth + 1)) & set(own.exits) - common)

@@ -45,6 +45,8 @@ class NetworkSettings:
             map.
         row_weights: each channel of an exit weights the rows of its map before averaging, see
             `adln.model.exits.Exit`; at first by one, unless `start_from` has weights.
+        instance_norm: half of the channels in stages 1 and 2 are normalised within each crop, see
+            `adln.model.backbone.HalfInstanceNorm`; `start_from` may be a network without it.
         summed_exits: each of these but the first answers with the sum of its own embedding and
             those of the earlier ones, each of unit length, so that it learns what they miss; all
             exits deeper than the first must be among them. For exits of one space.
@@ -63,6 +65,7 @@ class NetworkSettings:
     frozen_depth: int = 0
     teacher_space: bool = False
     row_weights: bool = False
+    instance_norm: bool = False
     summed_exits: tuple[int, ...] = ()
     frozen_statistics: bool = False
 
@@ -241,6 +244,7 @@ class Recipe:
             stride_position=self.network.stride_position,
             bn_eps=self.network.bn_eps,
             row_weights=self.network.row_weights,
+            instance_norm=self.network.instance_norm,
             height_px=self.batch.height_px,
             width_px=self.batch.width_px,
         )
