@@ -56,13 +56,24 @@ def test_it_writes_a_network_that_says_what_it_was_made_of(
     assert json.loads(result.output)["crops"] == 9
 
 
+def test_without_pictures_statistics_are_averaged_like_weights(
+    networks: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "mean.safetensors"
+    stored = [load_network(Path(path)) for path in networks]
+    for number, network in enumerate(stored):
+        network.get_buffer("stem.bn1.running_mean").fill_(number)
+        save_network(Path(networks[number]), network)
+    result = CliRunner().invoke(average, [*networks, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert f"average of 2: {out}" in result.output
+    assert (load_network(out).get_buffer("stem.bn1.running_mean") == 0.5).all()
+
+
 def test_what_cannot_be_averaged_is_refused_before_anything_is_written(
     networks: list[str], people: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "mean.safetensors"
-    result = CliRunner().invoke(average, [*networks, "--out", str(out)])
-    assert result.exit_code == 2
-    assert "name pictures for the statistics" in result.output
     form = Architecture(num_classes=3, exits=(1,), height_px=64, width_px=16)
     other = tmp_path / "other.safetensors"
     save_network(other, build_network(form, seed=0))

@@ -23,7 +23,7 @@ from adln.errors import TrainingError
     "most",
     default=500,
     type=click.IntRange(1),
-    help="Most crops of each data set and folder, for the statistics of the batch norms.",
+    help="Most crops of each data set and folder that statistics are estimated on.",
 )
 @options.flag("--half", help="Store in fp16: half the size.")
 @options.as_json
@@ -37,11 +37,13 @@ def average(
     half: bool,
     as_json: bool,
 ) -> None:
-    """Average the weights of NETWORKs, and estimate the statistics of their batch norms anew.
+    """Average the weights of NETWORKs.
 
     For networks that were trained on from one another, such as one before and after it learned the
     people of some cameras: the average often tells people of other places apart better than either.
-    The pictures should show what the networks were trained on. Judge it with `adln evaluate`.
+    Statistics of batch norms are averaged like weights, which is best for networks that differ
+    little; with --data or --unlabelled they are estimated anew on pictures, which should show what
+    the networks were trained on. Judge the average with `adln evaluate`.
     """
     from adln.model import checkpoint
     from adln.training.averaging import average_networks, estimate_statistics
@@ -49,16 +51,15 @@ def average(
 
     if suffix_of(out) != ".safetensors":
         raise TrainingError(f"{out} must end in .safetensors")
-    if not data_paths and not folders:
-        raise click.UsageError("name pictures for the statistics: --data or --unlabelled.")
     require_writable(out, raises=TrainingError)
     network = average_networks([checkpoint.load_network(path) for path in network_paths])
     datasets = open_datasets(data_paths, layout)
     unlabelled = [pictures_below(folder) for folder in folders]
     sources = [*(dataset.train.paths for dataset in datasets), *unlabelled]
     paths = [paths[place] for paths in sources for place in evenly(len(paths), most)]
-    with counting(len(paths), "embedding", quiet=as_json) as on_progress:
-        estimate_statistics(network, paths, on_progress=on_progress)
+    if data_paths or folders:
+        with counting(len(paths), "embedding", quiet=as_json) as on_progress:
+            estimate_statistics(network, paths, on_progress=on_progress)
     if half:
         network.half()
     stated = [checkpoint.stated_data(path) for path in network_paths]
@@ -72,5 +73,6 @@ def average(
     if as_json:
         print_json({"network": str(out), **facts}, indent=None)
     else:
-        click.echo(f"average of {len(network_paths)}, statistics of {len(paths):,} crops: {out}")
+        estimated = f", statistics of {len(paths):,} crops" if paths else ""
+        click.echo(f"average of {len(network_paths)}{estimated}: {out}")
         click.echo(f"next: adln evaluate {out} --data OF-OTHER-PEOPLE")

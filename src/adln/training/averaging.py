@@ -48,8 +48,8 @@ def average_networks(networks: Sequence[ADLN]) -> ADLN:
 
     They must come from one another, or from the same one: weights of networks that were trained
     separately have no mean that works. They may have been trained on other persons; the classifiers
-    are those of the last one. The statistics of batch norms fit no longer afterwards, see
-    `estimate_statistics`.
+    are those of the last one. Statistics of batch norms are averaged like weights, which is best
+    where the networks differ little; otherwise, see `estimate_statistics`.
 
     Raises:
         TrainingError: their architectures differ.
