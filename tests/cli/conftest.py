@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from adln.manifest import METADATA_KEY, Manifest
 
@@ -71,3 +72,16 @@ def make_model(tmp_path: Path) -> MakeModel:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Twelve pictures of coloured bands, as `--unlabelled` takes them."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        bands = rng.integers(0, 256, (8, 1, 3), dtype=np.uint8)
+        picture = Image.fromarray(bands).resize((16, 32), Image.Resampling.NEAREST)
+        picture.save(folder / f"{number}.png")
+    return folder

@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 
 from adln.cli.average import average
 from adln.errors import TrainingError
@@ -24,17 +22,6 @@ def networks(tmp_path: Path) -> list[str]:
         save_network(path, build_network(form, seed=seed), provenance={"data": data})
         paths.append(str(path))
     return paths
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    folder = tmp_path / "people"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        pixels = rng.integers(0, 256, (32, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    return folder
 
 
 def test_it_writes_a_network_that_says_what_it_was_made_of(

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from adln.cli.whiten import whiten
 from adln.errors import TrainingError
@@ -24,18 +23,6 @@ def network_path(tmp_path: Path) -> Path:
     )
     save_network(path, build_network(architecture, seed=0), provenance={"data": "bands"})
     return path
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    folder = tmp_path / "people"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        bands = rng.integers(0, 256, (8, 1, 3), dtype=np.uint8)
-        picture = Image.fromarray(bands).resize((16, 32), Image.Resampling.NEAREST)
-        picture.save(folder / f"{number}.png")
-    return folder
 
 
 def test_it_writes_a_network_of_the_same_space_that_says_how_it_was_whitened(
