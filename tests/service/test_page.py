@@ -378,7 +378,7 @@ def test_what_waits_for_a_decision_is_decided_by_keyboard_and_taken_back(
     page.get_by_role("heading", name="Are these the same person?").wait_for()
     page.get_by_text("0 of 3 decided").wait_for()
     wait_for_count(page, ".side", 2)
-    assert page.locator(".side img[src^='blob:']").count() >= 2
+    page.locator(".side img[src^='blob:']").nth(1).wait_for()
     assert serious(page) == []
     assert not too_wide(page)
     page.keyboard.press("m")
