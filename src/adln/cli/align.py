@@ -5,12 +5,11 @@ from typing import Any
 
 import click
 
-from adln.atomic import require_writable, suffix_of
 from adln.cli import options
+from adln.cli.embedders import require_trained_out
 from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.split import identity_labels
-from adln.errors import TrainingError
 from adln.evaluation.protocol import embed_split
 
 
@@ -74,9 +73,7 @@ def align(
     from adln.model.embedder import TorchEmbedder
     from adln.training import common_space
 
-    if suffix_of(out) != ".safetensors":
-        raise TrainingError(f"{out} must end in .safetensors")
-    require_writable(out, raises=TrainingError)
+    require_trained_out(out)
     network = checkpoint.load_network(network_path)
     if joined_path is not None:
         network = common_space.join_exits(network, checkpoint.load_network(joined_path))

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from adln.atomic import require_writable, suffix_of
 from adln.cli import options
+from adln.cli.embedders import require_trained_out
 from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
-from adln.errors import TrainingError
 
 
 @click.command()
@@ -49,9 +48,7 @@ def average(
     from adln.training.averaging import average_networks, estimate_statistics
     from adln.training.data import evenly
 
-    if suffix_of(out) != ".safetensors":
-        raise TrainingError(f"{out} must end in .safetensors")
-    require_writable(out, raises=TrainingError)
+    require_trained_out(out)
     network = average_networks([checkpoint.load_network(path) for path in network_paths])
     datasets = open_datasets(data_paths, layout)
     unlabelled = [pictures_below(folder) for folder in folders]

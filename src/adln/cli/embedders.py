@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adln.atomic import suffix_of
+from adln.atomic import require_writable, suffix_of
 from adln.cli.progress import mention
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import DEFAULT_BATCH_SIZE
 from adln.embedders.session import usable_cores
 from adln.embedders.shipped import find_network
-from adln.errors import ModelFileError
+from adln.errors import ModelFileError, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,13 @@ _FOR_DEVICES = (".onnx", ".xml")
 def is_exported(model: Path) -> bool:
     """Whether a network runs on a device, given as a file or by its name."""
     return suffix_of(find_network(model)) in _FOR_DEVICES
+
+
+def require_trained_out(out: Path) -> None:
+    """Raise TrainingError, before the work, if no trained network can be written to a file."""
+    if suffix_of(out) != ".safetensors":
+        raise TrainingError(f"{out} must end in .safetensors")
+    require_writable(out, raises=TrainingError)
 
 
 def open_trained(

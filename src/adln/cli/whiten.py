@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from adln.atomic import require_writable, suffix_of
 from adln.cli import options
+from adln.cli.embedders import require_trained_out
 from adln.cli.progress import counting, print_json
 from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
-from adln.errors import TrainingError
 
 
 @click.command()
@@ -60,11 +59,9 @@ def whiten(
     from adln.model import checkpoint
     from adln.training import whitening
 
-    if suffix_of(out) != ".safetensors":
-        raise TrainingError(f"{out} must end in .safetensors")
+    require_trained_out(out)
     if not data_paths and not folders:
         raise click.UsageError("name people to fit to: --data or --unlabelled.")
-    require_writable(out, raises=TrainingError)
     network = checkpoint.load_network(network_path)
     whitening.require_whitenable(network)
     own = network.architecture.exits
