@@ -288,6 +288,7 @@ def test_sightings_are_assigned_merged_and_split(gallery: Gallery) -> None:
         gallery.assign(ids[:1], 99)
     before = {record.sighting_id: plain(record) for record in gallery.get(ids)}
     assert gallery.merge([berta, anna], into=anna) == 2
+    assert anna in gallery.held()
     (only,) = gallery.persons()
     assert (only.person_id, only.name, only.num_sightings) == (anna, "Berta", 9)
     assert only.cameras == (0, 1, 2)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from adln.pipeline.sightings import SightingEvent
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 ANNA = re.compile(r"Anna, (over )?\d\d % confidence")
 SCHEMES = {"desktop": "light", "phone": "dark"}
@@ -47,6 +48,24 @@ def scene(*people: NamedPerson) -> Scene:
             )
             for at, one in enumerate(people, 1)
         ),
+    )
+
+
+def sighting_of(person_id: int) -> SightingEvent:
+    return SightingEvent(
+        event_id="e",
+        camera_id=1,
+        camera_name="yard",
+        track_id=1,
+        first_time_s=NOW_S,
+        last_time_s=NOW_S,
+        person_id=person_id,
+        verdict="matched",
+        probability=0.97,
+        depth=2,
+        model="c" * 64,
+        box_xyxy=(0.0, 0.0, 9.0, 30.0),
+        quality=0.9,
     )
 
 
@@ -121,6 +140,9 @@ def test_a_timeline_shows_where_somebody_was_and_can_be_split_and_put_back(
     assert serious(page) == []
     assert not too_wide(page)
     page.locator(".look input").first.check()
+    # Whatever is drawn anew, what is chosen stays chosen for all to see.
+    page.locator(".days button").first.click()
+    assert page.locator(".look input").first.is_checked()
     page.get_by_role("button", name="Different person").click()
     page.get_by_role("button", name="Split").click()
     wait_for_count(page, ".look", 3)
@@ -226,26 +248,31 @@ def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[...,
     # Without pictures: silhouettes where they are.
     assert page.locator(".stage svg svg").count() == 2
     assert page.locator(".stage img").is_hidden()
-    served.cameras.say(
-        SightingEvent(
-            event_id="e",
-            camera_id=1,
-            camera_name="yard",
-            track_id=1,
-            first_time_s=NOW_S,
-            last_time_s=NOW_S,
-            person_id=1,
-            verdict="matched",
-            probability=0.97,
-            depth=2,
-            model="c" * 64,
-            box_xyxy=(0.0, 0.0, 9.0, 30.0),
-            quality=0.9,
-        )
-    )
+    served.cameras.say(sighting_of(1))
     page.locator(".feed").get_by_role("link", name="Anna").wait_for()
     assert "Matched · 97 %" in page.locator(".feed").inner_text()
     assert serious(page) == []
+
+
+def test_a_name_stays_when_events_of_before_are_told_again_and_silence_is_noticed(
+    served: Served, open_page: Callable[..., "Page"]
+) -> None:
+    served.cameras.views = [
+        CameraView(camera_id=1, name="yard", state="running", fps=9, people=1, last_frame_s=NOW_S)
+    ]
+    page = open_page(served.address)
+    served.events.publish("gallery", {"what": "name", "person_id": 1})
+    served.cameras.say(sighting_of(1))
+    page.clock.install()
+    page.goto(served.address + "/#/live")
+    page.locator(".feed").get_by_role("link", name="Anna").wait_for()
+    page.locator(".head .state.running", has_text="Live").wait_for()
+    # As if nothing had come for as long: a network that is gone does not say so.
+    page.clock.fast_forward(41_000)
+    page.get_by_text("Connection lost").wait_for()
+    page.locator(".camera .state.lost", has_text="Not known").wait_for()
+    page.clock.run_for(3_000)
+    page.locator(".head .state.running", has_text="Live").wait_for()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -407,6 +434,33 @@ def test_what_waits_for_a_decision_is_decided_by_keyboard_and_taken_back(
     assert serious(page) == []
     page.reload()
     page.get_by_text("Nothing to review").wait_for()
+
+
+def test_keys_of_a_view_that_was_left_while_it_loaded_do_nothing(
+    served: Served, open_page: Callable[..., "Page"]
+) -> None:
+    again = served.gallery.enrol(None)
+    served.gallery.add([served.look(1, 40 + at, again, True) for at in range(3)])
+    page = open_page(served.address + "/#/people")
+    page.get_by_role("link", name="Anna").wait_for()
+    asked = []
+
+    def slowly(route: "Route") -> None:
+        asked.append(route.request.url)
+        time.sleep(1.5)
+        route.continue_()
+
+    page.route("**/api/v1/review", slowly)
+    with page.expect_response("**/api/v1/review"):
+        page.evaluate(
+            "location.hash = '#/review'; setTimeout(() => { location.hash = '#/people' }, 300)"
+        )
+    page.wait_for_timeout(500)
+    assert asked
+    page.get_by_role("link", name="Anna").wait_for()
+    page.keyboard.press("m")
+    page.wait_for_timeout(500)
+    assert [person.person_id for person in served.gallery.persons()] == [1, 2, 3, again]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from fake_service import Served, person_picture
 
+from adln.errors import ServiceError
 from adln.gallery.records import Filter
 
 API = "/api/v1"
@@ -26,6 +27,8 @@ def test_people_are_listed_last_seen_first_and_found_by_name(served: Served) -> 
     page = served.client.get(f"{API}/persons", params={"limit": 1, "offset": 1}).json()
     assert ([one["name"] for one in page["people"]], page["total"]) == (["Bela"], 3)
     assert served.client.get(f"{API}/persons/9").status_code == 404
+    named = served.client.get(f"{API}/persons", params={"named": True}).json()
+    assert ([one["name"] for one in named["people"]], named["total"]) == (["Bela", "Anna"], 2)
 
 
 def test_somebody_is_enrolled_with_pictures_that_are_not_kept(served: Served) -> None:
@@ -323,3 +326,48 @@ def test_pictures_of_a_person_are_of_theirs_even_if_their_number_and_times_stay(
     after = served.client.get(f"{API}/persons/3").json()
     assert (after["num_sightings"], after["last_seen_s"]) == (4, before["last_seen_s"])
     assert set(after["picture_ids"]) <= set(of(served, 3))
+
+
+def test_what_another_operator_has_changed_since_is_not_changed_again(served: Served) -> None:
+    seen = [{"person_id": 3, "name": None}]
+    named = {"name": "Cleo", "expected": seen}
+    assert served.client.put(f"{API}/persons/3/name", json=named).status_code == 200
+    # The other one has the same list of decisions before them.
+    late = served.client.put(f"{API}/persons/3/name", json={"name": "Dora", "expected": seen})
+    assert (late.status_code, late.json()["problem"]) == (412, "changed_since")
+    assert "Cleo" in late.json()["message"]
+    merge = {"person_ids": [3], "expected": seen}
+    assert served.client.post(f"{API}/persons/1/merge", json=merge).status_code == 412
+    assert [one.name for one in served.gallery.persons()] == ["Anna", "Bela", "Cleo"]
+    gone = {"name": "Dora", "expected": [{"person_id": 9, "name": None}]}
+    assert served.client.put(f"{API}/persons/3/name", json=gone).status_code == 404
+
+
+def test_sightings_that_somebody_else_has_assigned_since_stay_where_they_are(
+    served: Served,
+) -> None:
+    (looked_at, *_) = of(served, 2)
+    served.gallery.assign([looked_at], None)
+    asked = {"sighting_ids": [looked_at], "expected_owner": None}
+    assert served.client.post(f"{API}/persons/1/sightings", json=asked).status_code == 200
+    assert served.client.post(f"{API}/persons/3/sightings", json=asked).status_code == 412
+    assert looked_at in of(served, 1)
+    # Without an expectation, as before.
+    plain = {"sighting_ids": [looked_at]}
+    assert served.client.post(f"{API}/persons/3/sightings", json=plain).status_code == 200
+
+
+def test_an_undo_that_cannot_be_recorded_is_still_possible_later(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}).json()
+    undo = f"{API}/undo/{done['undo_id']}"
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise ServiceError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(served.state, "record", full)
+        assert served.client.post(undo).status_code == 503
+    assert served.client.post(undo).json() == {"action": "name"}
+    assert served.client.get(f"{API}/persons/1").json()["name"] == "Anna"

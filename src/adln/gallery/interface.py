@@ -210,6 +210,12 @@ class Gallery(Protocol):
                 is no such sighting; or see `enrol`.
         """
 
+    def held(self) -> frozenset[int]:
+        """People whose surplus sightings are kept for `HELD_S` after a merge or an assignment.
+
+        It may be undone until then, and the others must get all of theirs back.
+        """
+
     def merged_into(self, person_id: int) -> frozenset[int]:
         """Numbers of all people merged into this person, directly or indirectly."""
 

@@ -10,6 +10,7 @@ for about 0.2 s per call.
 """
 
 import heapq
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import fields, replace
 from typing import Any
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from adln.arguments import checked
 from adln.errors import GalleryError
 from adln.gallery import milvus_rows
+from adln.gallery.holding import HELD_S
 from adln.gallery.milvus_store import FORGOTTEN, MERGED, TIMEOUT_S, MilvusStore
 from adln.gallery.names import checked_name
 from adln.gallery.records import (
@@ -323,7 +325,10 @@ class MilvusGallery(MilvusStore):
             if len(rows) < len(ids):
                 gone = sorted(set(ids) - {row["sighting_id"] for row in rows})
                 raise GalleryError(f"There is no sighting {gone[0]}; nothing was assigned.")
-            return self._move(rows, NO_PERSON if person_id is None else person_id)
+            moved = self._move(rows, NO_PERSON if person_id is None else person_id)
+            if person_id is not None:
+                self._held_s[person_id] = time.monotonic()
+            return moved
 
     def merge(self, person_ids: Iterable[int], into: int) -> int:
         """See `Gallery.merge`."""
@@ -341,6 +346,7 @@ class MilvusGallery(MilvusStore):
             name = names[into] or next((names[other] for other in others if names[other]), None)
             if name != names[into]:
                 self._write_person(into, name)
+            self._held_s[into] = time.monotonic()
             return moved
 
     def unmerge(
@@ -357,6 +363,13 @@ class MilvusGallery(MilvusStore):
             self._require_free(name, person_id)
             self._write_person(person_id, name)
             return self.assign(ids, person_id) if ids else 0
+
+    def held(self) -> frozenset[int]:
+        """See `Gallery.held`. By this process only."""
+        oldest_s = time.monotonic() - HELD_S
+        with self._lock:
+            self._held_s = {one: at_s for one, at_s in self._held_s.items() if at_s >= oldest_s}
+            return frozenset(self._held_s)
 
     def merged_into(self, person_id: int) -> frozenset[int]:
         """See `Gallery.merged_into`."""

@@ -72,6 +72,8 @@ class MilvusStore:
         self._consistency: Consistency = consistency
         self._index = index
         self._models_of = f"adln_{name}_models"
+        # Person -> when somebody was merged into them by this process, on the monotonic clock.
+        self._held_s: dict[int, float] = {}
         self._dim = 0  # 0 before the first sighting
         self._models: dict[int, ModelKey] = {}
         self._key_of_models = "model_id"

@@ -122,12 +122,13 @@ def _unnamed_with_sightings(gallery: Gallery) -> set[int]:
 
 
 def surplus_templates(gallery: Gallery, most: int | None) -> list[int]:
-    """Ids of sightings beyond `most` per person and depth."""
+    """Ids of sightings beyond `most` per person and depth, but for people who are held."""
     if most is None:
         return []
     surplus: list[int] = []
+    held = gallery.held()
     for person in gallery.persons():
-        if person.num_sightings <= most:
+        if person.num_sightings <= most or person.person_id in held:
             continue
         theirs = Filter(persons=frozenset({person.person_id}))
         records = [record for batch in gallery.iterate(theirs) for record in batch]

@@ -26,6 +26,7 @@ from adln.gallery.database import (
     writing,
 )
 from adln.gallery.erasing import Needles
+from adln.gallery.holding import hold, read_held
 from adln.gallery.records import (
     EVERYTHING,
     Erasure,
@@ -319,7 +320,7 @@ class SqliteGallery(ComparedGallery):
             self._people.require({person_id} - {None})
             self._require_sightings(ids)
             changed = self._assign(ids, person_id)
-            self._drop_surplus({person_id})
+            hold(self._connection, person_id)
         return changed
 
     def merge(self, person_ids: Iterable[int], into: int) -> int:
@@ -336,7 +337,7 @@ class SqliteGallery(ComparedGallery):
                 self._people.merge(other, into)
             self._people.take_name(into, next((name for name in names if name is not None), None))
             details["sightings"] = moved
-            self._drop_surplus({into})
+            hold(self._connection, into)
         self._wiper.wipe_soon()
         return moved
 
@@ -351,6 +352,11 @@ class SqliteGallery(ComparedGallery):
                 self._require_sightings(ids)
             self._people.unmerge(person_id, new)
             return self._assign(ids, person_id)
+
+    def held(self) -> frozenset[int]:
+        """See `Gallery`."""
+        with self._reading():
+            return read_held(self._connection)
 
     def merged_into(self, person_id: int) -> frozenset[int]:
         """See `Gallery`."""

@@ -32,6 +32,7 @@ from adln.gallery.database import (
     release_reserve,
     writing,
 )
+from adln.gallery.holding import read_held
 from adln.gallery.index import SearchIndex, StaleFilesError
 from adln.gallery.people import NewName, PeopleTable, prepare_name
 from adln.gallery.records import (
@@ -528,13 +529,16 @@ class GalleryStore:
         return len(slots)
 
     def _drop_surplus(self, person_ids: Iterable[int | None]) -> None:
-        """Apply `max_templates` to these people."""
+        """Apply `max_templates` to these people, but for those who are held."""
         (text,) = self._connection.execute("SELECT retention FROM state").fetchone()
         most = None if text is None else Retention.from_json(text).max_templates
         if most is None:
             return
         gone: list[int] = []
+        held = read_held(self._connection)
         for person_id in person_ids:
+            if person_id in held:
+                continue
             theirs = self._connection.execute(
                 "SELECT sighting_id, model_id, quality FROM sightings WHERE person_id = ?",
                 (person_id,),

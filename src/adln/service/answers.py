@@ -285,10 +285,28 @@ class SetAsideIn(In):
     sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
 
 
+class NamedIn(In):
+    """A person as the caller saw them."""
+
+    person_id: PersonId
+    name: str | None
+
+
+Expected = Annotated[
+    list[NamedIn],
+    Field(
+        max_length=101,
+        description="People by name as the caller saw them; if one differs by now, nothing is "
+        "changed.",
+    ),
+]
+
+
 class NameIn(In):
     """A name; null removes it."""
 
     name: Name | None
+    expected: Expected = []
 
 
 class EnrolIn(In):
@@ -302,12 +320,23 @@ class MergeIn(In):
     """People to merge into one."""
 
     person_ids: list[PersonId] = Field(min_length=1, max_length=100)
+    expected: Expected = []
 
 
 class SplitIn(SetAsideIn):
     """Sightings of another person."""
 
     name: Name | None = None
+
+
+class AssignIn(SplitIn):
+    """Sightings to assign to a person; `name` is ignored."""
+
+    expected_owner: PersonId | None = Field(
+        default=None,
+        description="Who had them as the caller saw it (null: nobody); if that differs by now, "
+        "nothing is changed. Not checked if left out.",
+    )
 
 
 class ForgetIn(In):

@@ -24,7 +24,9 @@ class People:
         self._known: Mapping[int, Person] = {}
         self._names: Mapping[int, str | None] = {}
         self._read_s = 0.0
-        self._outdated = True
+        # Another object after each change; the one that was current before what is known was read.
+        self._state: object = object()
+        self._read_state: object = None
 
     def by_id(self) -> Mapping[int, Person]:
         """All people, by number.
@@ -32,10 +34,10 @@ class People:
         Raises:
             GalleryError: the gallery cannot be read.
         """
-        if self._outdated:
-            # After a change, callers wait for the new state.
+        if self._read_state is not self._state:
+            # After a change, callers wait for the new state, also while another one reads it.
             with self._lock:
-                if self._outdated:
+                if self._read_state is not self._state:
                     self._read()
         elif self._clock() - self._read_s > STALE_S and self._lock.acquire(blocking=False):
             # One thread refreshes; the others use the cached state.
@@ -52,15 +54,13 @@ class People:
 
     def changed(self) -> None:
         """Invalidate the cache after people were changed."""
-        self._outdated = True
+        self._state = object()
 
     def _read(self) -> None:
-        self._outdated = False
-        try:
-            people = self._gallery.persons()
-        except BaseException:
-            self._outdated = True
-            raise
+        # Noted before reading: a change in between may be in it or not.
+        state = self._state
+        people = self._gallery.persons()
         self._known = {person.person_id: person for person in people}
         self._names = {person.person_id: person.name for person in people}
         self._read_s = self._clock()
+        self._read_state = state

@@ -21,6 +21,7 @@ _WORDS = {
     405: "wrong_method",
     408: "too_slow",
     409: "conflict",
+    412: "changed_since",
     413: "too_large",
     415: "wrong_type",
     422: "not_usable",

@@ -14,12 +14,14 @@ from adln.errors import GalleryError
 from adln.gallery.records import Filter, Sighting, StoredSighting
 from adln.service.access import Admin, Operator, Viewer
 from adln.service.answers import (
+    AssignIn,
     CameraId,
     Done,
     EnrolIn,
     ErasureOut,
     ForgetIn,
     MergeIn,
+    NamedIn,
     NameIn,
     People,
     PersonId,
@@ -51,6 +53,7 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         pictures: Annotated[bool, Query(description="Fill in `picture_ids`.")] = False,
+        named: Annotated[bool, Query(description="Only people with a name.")] = False,
     ) -> People:
         """All people, most recently seen first."""
         wanted = text.casefold().strip()
@@ -58,6 +61,7 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
             person
             for person in parts.people.by_id().values()
             if wanted in (person.name or f"person {person.person_id}").casefold()
+            and (person.name is not None or not named)
         ]
         everybody.sort(key=lambda person: (-(person.last_seen_s or 0), person.person_id))
         page = everybody[offset : offset + limit]
@@ -138,11 +142,12 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work)
 
-    @router.put("/persons/{person_id}/name", responses=documented(404, 409))
+    @router.put("/persons/{person_id}/name", responses=documented(404, 409, 412))
     def name(person_id: PersonId, asked: NameIn, caller: Operator) -> Done:
         """Set, change or remove a person's name."""
         with parts.changing:
             before = require_person(parts, person_id, fresh=True).name
+            require_names(parts, asked.expected)
             parts.state.record(caller.name, "name", {"person": person_id})
             parts.gallery.name_person(person_id, asked.name)
             after = require_person(parts, person_id, fresh=True).name
@@ -158,7 +163,7 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
         parts.notify("name", person_id)
         return Done(person_id=person_id, changed=0, undo_id=undo_id)
 
-    @router.post("/persons/{person_id}/merge", responses=documented(404, 409))
+    @router.post("/persons/{person_id}/merge", responses=documented(404, 409, 412))
     def merge(person_id: PersonId, asked: MergeIn, caller: Operator) -> Done:
         """Merge other people into this person. The others cease to exist."""
         others = sorted(set(asked.person_ids) - {person_id})
@@ -167,6 +172,7 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
         with parts.changing:
             name_before = require_person(parts, person_id, fresh=True).name
             names = [require_person(parts, other).name for other in others]
+            require_names(parts, asked.expected)
             sightings = [_sightings_of(parts, other) for other in others]
             parts.state.record(caller.name, "merge", {"persons": others, "into": person_id})
             moved = parts.gallery.merge(others, person_id)
@@ -213,13 +219,20 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
         parts.notify("split", person_id)
         return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
 
-    @router.post("/persons/{person_id}/sightings", responses=documented(404, 409))
-    def assign(person_id: PersonId, asked: SplitIn, caller: Operator) -> Done:
-        """Assign sightings to this person (`name` is ignored)."""
+    @router.post("/persons/{person_id}/sightings", responses=documented(404, 409, 412))
+    def assign(person_id: PersonId, asked: AssignIn, caller: Operator) -> Done:
+        """Assign sightings to this person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
             require_person(parts, person_id, fresh=True)
             owners = owners_of(require_sightings(parts, ids))
+            is_checked = "expected_owner" in asked.model_fields_set
+            if is_checked and owners.keys() != {asked.expected_owner}:
+                raise HTTPException(
+                    412,
+                    "Somebody else has assigned these sightings in the meantime. Nothing was "
+                    "changed; look again.",
+                )
             parts.state.record(caller.name, "assign", {"person": person_id, "sightings": len(ids)})
             changed = parts.gallery.assign(ids, person_id)
             before = frozenset(one for one in owners if one is not None)
@@ -234,12 +247,14 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
     def undo(undo_id: Annotated[str, Path(max_length=64)], caller: Operator) -> Undone:
         """Undo a change made in the last ten minutes; once."""
         with parts.changing:
-            step = parts.undo.take(undo_id)
+            step = parts.undo.find(undo_id)
             if step is None:
                 raise HTTPException(404, "There is no such change to undo any more.")
             parts.state.record(
                 caller.name, "undo", {"action": step.action, "persons": sorted(step.persons)}
             )
+            # Not before: a change that cannot be recorded can be undone later.
+            parts.undo.take(undo_id)
             try:
                 step.take_back()
             except GalleryError as error:
@@ -276,6 +291,23 @@ def people_routes(router: APIRouter, parts: Parts) -> None:
             )
         parts.notify("forget", None)
         return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
+
+
+def require_names(parts: Parts, expected: Iterable[NamedIn]) -> None:
+    """Refuse a change to people who are no longer called what the caller saw.
+
+    Raises:
+        HTTPException: 404: one is gone; 412: one has another name.
+    """
+    for one in expected:
+        now = require_person(parts, one.person_id).name
+        if now != one.name:
+            raise HTTPException(
+                412,
+                f"Somebody else has changed the name of person {one.person_id} in the meantime: "
+                f"{'it has none now' if now is None else f'it is {now!r} now'}. Nothing was "
+                "changed; look again.",
+            )
 
 
 def _sightings_of(parts: Parts, person_id: int) -> list[int]:

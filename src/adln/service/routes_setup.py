@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from adln.service.access import Admin, Operator, Viewer
-from adln.service.answers import In, Out, PersonId
+from adln.service.answers import In, Out, PersonId, PersonOut
 from adln.service.asked import require_person
 from adln.service.parts import Parts
 from adln.service.problems import documented
@@ -52,6 +52,7 @@ class Silenced(Out):
     """People who are recognised but not reported."""
 
     person_ids: list[int]
+    people: list[PersonOut] = Field(description="Those of them who still exist.")
 
 
 class SilenceIn(In):
@@ -96,7 +97,12 @@ def setup_routes(router: APIRouter, parts: Parts) -> None:
     @router.get("/silenced", responses=documented())
     def list_silenced(caller: Viewer) -> Silenced:
         """People who are recognised but not reported."""
-        return Silenced(person_ids=sorted(parts.state.silenced()))
+        silenced = sorted(parts.state.silenced())
+        known = parts.people.by_id()
+        return Silenced(
+            person_ids=silenced,
+            people=[PersonOut.of(known[one]) for one in silenced if one in known],
+        )
 
     @router.put("/persons/{person_id}/silence", responses=documented(404))
     def silence(

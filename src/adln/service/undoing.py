@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-KEPT_S = 600.0
+from adln.gallery.holding import HELD_S
+
+KEPT_S = HELD_S
 _MOST = 100
 
 
@@ -43,6 +45,13 @@ class UndoList:
             if len(self._steps) > _MOST:
                 self._steps.popitem(last=False)
         return undo_id
+
+    def find(self, undo_id: str) -> Step | None:
+        """A step, which stays; None if there is no such step any more."""
+        with self._lock:
+            self._drop_old()
+            _, step = self._steps.get(undo_id, (0.0, None))
+            return step
 
     def take(self, undo_id: str) -> Step | None:
         """Remove and return a step; None if there is no such step any more."""

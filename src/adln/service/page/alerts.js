@@ -8,9 +8,8 @@ const WHO = { anybody: "Anyone", unknown: "Unknown people" };
 const AGAIN = { "1m": "minute", "10m": "10 minutes", "1h": "hour", "1d": "day" };
 const TO = { webhook: "Webhook", mqtt: "MQTT broker", command: "Program" };
 
-export function alertSection(page, answer, cameras, people) {
+export function alertSection(page, answer, cameras, names) {
   if (answer instanceof Error) return section("Alerts", null, h("p", { class: "error" }, answer.message));
-  const names = people.map((one) => one.name).filter(Boolean).sort((a, b) => a.localeCompare(b));
   return section("Alerts", h("button", { type: "button", class: "primary", onclick: () => addDialog(page, answer, cameras.cameras ?? [], names) }, "Add an alert"), alertList(page, answer));
 }
 

@@ -49,12 +49,25 @@ export const post = (path, content = {}) => json("POST", path, content);
 export const remove = (path) => json("DELETE", path);
 export const put = (path, content) => json("PUT", path, content);
 
-/** The person called `name` or "Person 7", or null. Asks the service: the list in the page is not complete. */
+/** The names of all people who have one, in alphabetical order. */
+export async function everyName() {
+  const names = [];
+  for (let answer = null; !answer || (answer.people.length && names.length < answer.total);) {
+    answer = await get(`/persons?${new URLSearchParams({ named: true, limit: MOST_PEOPLE, offset: names.length })}`);
+    names.push(...answer.people.map((one) => one.name));
+  }
+  return names.sort((a, b) => a.localeCompare(b));
+}
+
+/** The person called `name` or "Person 7", or null. Asks the service: somebody else may have named people since the page was loaded. */
 export async function findPerson(name) {
-  const { people } = await get(`/persons?${new URLSearchParams({ text: name, limit: 500 })}`);
+  const { people } = await get(`/persons?${new URLSearchParams({ text: name, limit: MOST_PEOPLE })}`);
   return people.find((one) => (one.name ?? `Person ${one.person_id}`) === name) ?? null;
 }
 
+const MOST_PEOPLE = 500;
+const SILENT_MS = 40000;
+const PICTURE_WITHIN_MS = 10000;
 const TYPES = ["image/jpeg", "image/png", "image/webp"];
 
 /** Sends a picture unchanged. */
@@ -88,7 +101,7 @@ export async function pictureData(sighting_id) {
 /** Loads a camera's current picture into an image; returns its time, or null if there is none. */
 export async function loadCamera(camera_id, image) {
   try {
-    const answer = await request("GET", `/cameras/${camera_id}/picture`);
+    const answer = await request("GET", `/cameras/${camera_id}/picture`, { signal: AbortSignal.timeout(PICTURE_WITHIN_MS) });
     if (answer.status === 204) return null;
     const address = URL.createObjectURL(await answer.blob());
     await new Promise((done) => {
@@ -120,18 +133,28 @@ export function showFile(file, image) {
   image.src = address;
 }
 
-/** Streams live events, beginning with recent ones, until `signal` aborts; reconnects on errors. */
+/**
+ * Streams live events, beginning with recent ones, until `signal` aborts; reconnects on errors, and when nothing has arrived
+ * for SILENT_MS: the service sends something every 15 s, and a lost network does not say so.
+ */
 export async function follow(onEvent, onState, signal) {
   let last = "0";
   while (!signal.aborted) {
+    const line = new AbortController();
+    const cut = () => line.abort();
+    let timer = null;
+    const heard = () => { clearTimeout(timer); timer = setTimeout(cut, SILENT_MS); };
+    signal.addEventListener("abort", cut);
     try {
-      const answer = await request("GET", "/events", { headers: { "Last-Event-ID": last }, signal });
+      heard();
+      const answer = await request("GET", "/events", { headers: { "Last-Event-ID": last }, signal: line.signal });
       onState(true);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
+        heard();
         text += value;
         const events = text.split("\n\n");
         text = events.pop();
@@ -146,6 +169,9 @@ export async function follow(onEvent, onState, signal) {
       }
     } catch (error) {
       if (signal.aborted || error.status === 401) return;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", cut);
     }
     onState(false);
     await new Promise((wake) => setTimeout(wake, 2000));

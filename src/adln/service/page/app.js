@@ -32,13 +32,17 @@ const views = [
 
 let session = null;
 let leaving = new AbortController();
+let status = null;
+let handed = null;
 
-/** What the page offers to its views. */
+/** What the page offers to its views; each gets what `pageOf` adds. */
 const page = {
   may: (role) => RANKS.indexOf(session.role) >= RANKS.indexOf(role),
-  status: null,
+  /** What the service said of itself when the view was opened. */
+  get status() { return status; },
   /** A picture for the search view to search for. */
-  handed: null,
+  get handed() { return handed; },
+  set handed(file) { handed = file; },
   /** The stored picture of a sighting, or a silhouette if there is none; enlarges when clicked. */
   picture(sighting_id, caption, size = "", { enlarges = true } = {}) {
     if (sighting_id === null) return h("span", { class: `shot ${size}` }, silhouette());
@@ -48,7 +52,7 @@ const page = {
     return h("button", { type: "button", class: `shot zoom ${size}`, "aria-label": `Enlarge the picture of ${caption}`, onclick: () => enlarge(sighting_id, caption) }, image);
   },
   /** How to turn pictures on, if none are kept. */
-  pictureNote: () => page.status.keeps_pictures || page.status.cameras.some((one) => one.pictures && page.status.pipeline?.pictures) ? null : h("p", { class: "note quiet-note" }, "No pictures are stored, so people are shown without faces. To store small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), ", or turn them on for a camera in Set up."),
+  pictureNote: () => status.keeps_pictures || status.cameras.some((one) => one.pictures && status.pipeline?.pictures) ? null : h("p", { class: "note quiet-note" }, "No pictures are stored, so people are shown without faces. To store small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), ", or turn them on for a camera in Set up."),
   /** Reports what was done, with an undo if there is one. */
   done(text, undo_id, back = open) {
     say(text, undo_id && (async () => {
@@ -59,17 +63,6 @@ const page = {
       } catch (error) { say(error.message); }
     }));
   },
-  /** Keyboard shortcuts of a view (key -> action); inactive in text fields and dialogs. */
-  keys(map) {
-    page.on(document, "keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
-      if (document.querySelector("dialog[open]")) return;
-      const work = map[event.key];
-      if (work) { event.preventDefault(); work(); }
-    });
-  },
-  /** Listens for as long as the view is shown. */
-  on: (target, kind, work) => target.addEventListener(kind, work, { signal: leaving.signal }),
   /** Shows the number of pending reviews. */
   waiting(number) {
     const place = document.getElementById("waiting");
@@ -77,14 +70,30 @@ const page = {
     place.textContent = number > 99 ? "99+" : number;
   },
   open,
-  /** Repeats something for as long as the view is shown. */
-  every(interval_ms, work) {
-    const { signal } = leaving;
-    const timer = setInterval(work, interval_ms);
-    signal.addEventListener("abort", () => clearInterval(timer));
-  },
-  follow: (onEvent, onState) => follow(onEvent, onState, leaving.signal),
 };
+
+/** The page of one view: what it starts ends when `signal` aborts, also if it was left while it was still loading. */
+function pageOf(signal) {
+  const on = (target, kind, work) => target.addEventListener(kind, work, { signal });
+  return Object.assign(Object.create(page), {
+    /** Listens for as long as the view is shown. */
+    on,
+    /** Keyboard shortcuts of a view (key -> action); inactive in text fields and dialogs. */
+    keys: (map) => on(document, "keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+      if (document.querySelector("dialog[open]")) return;
+      const work = map[event.key];
+      if (work) { event.preventDefault(); work(); }
+    }),
+    /** Repeats something for as long as the view is shown. */
+    every(interval_ms, work) {
+      if (signal.aborted) return;
+      const timer = setInterval(work, interval_ms);
+      signal.addEventListener("abort", () => clearInterval(timer));
+    },
+    follow: (onEvent, onState) => follow(onEvent, onState, signal),
+  });
+}
 
 function enlarge(sighting_id, caption) {
   const image = h("img", { alt: `Picture of ${caption}` });
@@ -108,8 +117,8 @@ async function open() {
   }
   const waiting = setTimeout(() => { if (!signal.aborted) show(main, h("p", { class: "loading", role: "status" }, "Loading…")); }, SLOW_MS);
   try {
-    page.status = await get("/status");
-    const content = await view(page, ...(hash.match(pattern)?.slice(1) ?? []));
+    status = await get("/status");
+    const content = await view(pageOf(signal), ...(hash.match(pattern)?.slice(1) ?? []));
     // Another view may have been opened in the meantime.
     clearTimeout(waiting);
     if (!signal.aborted) show(main, content);

@@ -1,6 +1,6 @@
 // Enrol a person from pictures or from a camera's current picture.
 
-import { get, post, sendPicture, takeFrame, showFile } from "./api.js";
+import { everyName, findPerson, post, sendPicture, takeFrame, showFile } from "./api.js";
 import { h, s, show, field, called, count } from "./dom.js";
 import { pictureOf, findPeople, cut, marker, lay } from "./frame.js";
 
@@ -8,8 +8,7 @@ import { pictureOf, findPeople, cut, marker, lay } from "./frame.js";
 const WIDEST = 1.2;
 
 export async function enrolView(page) {
-  const { people } = await get("/persons?limit=500");
-  const known = new Map(people.filter((one) => one.name).map((one) => [one.name, one.person_id]));
+  const known = await everyName();
   const frames = new Set();
   const list = h("div", { class: "frames" });
   const name = h("input", { name: "name", maxlength: 200, autocomplete: "off", placeholder: "Name", list: "known", "aria-describedby": "whose" });
@@ -17,17 +16,18 @@ export async function enrolView(page) {
   const chosen = h("p", { class: "small", role: "status" });
   const problem = h("p", { class: "error", role: "alert", hidden: true });
   const go = h("button", { type: "submit", class: "primary", disabled: true }, "Enrol");
-  const form = h("form", { class: "card enrol-bar", hidden: true }, chosen, field("Name (can be given later)", name), h("datalist", { id: "known" }, [...known.keys()].map((one) => h("option", { value: one }))), whose, problem, go);
+  const form = h("form", { class: "card enrol-bar", hidden: true }, chosen, field("Name (can be given later)", name), h("datalist", { id: "known" }, known.map((one) => h("option", { value: one }))), whose, problem, go);
 
   const parts = () => [...frames].flatMap((frame) => frame.chosen ?? []);
-  const same = () => known.get(name.value.trim().replace(/\s+/g, " "));
+  const named = () => name.value.trim().replace(/\s+/g, " ");
+  const isKnown = () => known.includes(named());
   function draw() {
     form.hidden = !frames.size;
     const number = parts().length;
     go.disabled = !number;
     chosen.textContent = number ? `${count(number, "picture")} of the same person.` : "Choose the person to enrol.";
-    go.textContent = same() === undefined ? "Enrol" : "Add";
-    whose.textContent = same() === undefined ? "" : `${name.value.trim()} is already enrolled: the pictures will be added.`;
+    go.textContent = isKnown() ? "Add" : "Enrol";
+    whose.textContent = !isKnown() ? "" : `${name.value.trim()} is already enrolled: the pictures will be added.`;
   }
   name.addEventListener("input", draw);
 
@@ -46,10 +46,10 @@ export async function enrolView(page) {
     event.preventDefault();
     go.disabled = true;
     problem.hidden = true;
-    const given = name.value.trim();
-    let person_id = same();
+    const given = named();
     try {
-      person_id ??= (await post("/persons", { name: given || null })).person_id;
+      const found = given ? await findPerson(given) : null;
+      const { person_id } = found?.name ? found : await post("/persons", { name: given || null });
       const refused = [];
       for (const part of parts()) {
         try { await sendPicture(`/persons/${person_id}/picture`, part); } catch (error) { refused.push(error.message); }

@@ -19,7 +19,8 @@ export async function liveView(page) {
   const nameOf = (person_id) => called(person_id, names.get(person_id) ?? null);
   /** Loads the name and face of a person who is not in the list. */
   function learn(person_id) {
-    names.set(person_id, null);
+    // Until the answer, a known person keeps the name: the first events are of before this view was opened.
+    if (!names.has(person_id)) names.set(person_id, null);
     return get(`/persons/${person_id}`).then((person) => { names.set(person_id, person.name); faces.set(person_id, person.picture_ids[0] ?? null); }).catch(() => {});
   }
   const state = h("span", { class: "state connecting", role: "status" }, "Connecting…");
@@ -78,6 +79,7 @@ export async function liveView(page) {
   }, (connected) => {
     state.className = connected ? "state running" : "state lost";
     state.textContent = connected ? "Live" : "Connection lost; reconnecting…";
+    if (!connected) for (const one of stages.values()) one.lost();
   });
   let turn = 0;
   page.every(PICTURE_MS, () => {
@@ -139,6 +141,15 @@ function stageOf(camera, nameOf) {
       error.hidden = !now.last_error;
       error.textContent = now.last_error;
     },
+    /** What is shown is old; updates say when it no longer is. */
+    lost() {
+      pictures = false;
+      picture(false);
+      clear("No connection");
+      state.className = "state lost";
+      state.textContent = "Not known";
+      facts.textContent = "";
+    },
     see(scene) {
       seen_ms = performance.now();
       scenes = [...scenes.slice(-SCENES), scene];
@@ -158,7 +169,7 @@ function stageOf(camera, nameOf) {
       asking = true;
       loadCamera(view.camera_id, image).then((time_s) => {
         asking = false;
-        picture(time_s !== null);
+        picture(pictures && time_s !== null);
         const scene = scenes.findLast((one) => one.time_s === time_s);
         if (scene) drawScene(scene);
       });

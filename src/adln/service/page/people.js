@@ -21,6 +21,7 @@ export async function peopleView(page) {
   const text = h("input", { type: "search", placeholder: "Name or number", "aria-label": "Find by name or number", oninput: () => { clearTimeout(waiting); waiting = setTimeout(() => load(false), 200); } });
   let waiting = null;
   let shown = 0;
+  let turn = 0;
 
   const pick = (person, on) => {
     if (on) picked.set(person.person_id, person); else picked.delete(person.person_id);
@@ -30,10 +31,12 @@ export async function peopleView(page) {
   };
 
   async function load(further) {
+    const mine = ++turn;
     const answer = await get(`/persons?${new URLSearchParams({ text: text.value, limit: PAGE, pictures: true, offset: further ? shown : 0 })}`);
+    if (mine !== turn) return;
     if (!further) { list.replaceChildren(); shown = 0; }
     shown += answer.people.length;
-    list.append(...answer.people.map((person) => personItem(page, person, pick)));
+    list.append(...answer.people.map((person) => personItem(page, person, pick, picked.has(person.person_id))));
     more.hidden = shown >= answer.total;
     total.textContent = text.value ? `${answer.total} found` : count(answer.total, "person", "people");
     if (!answer.total && !text.value) {
@@ -48,13 +51,13 @@ export async function peopleView(page) {
     page.pictureNote(), place, h("p", { class: "section" }, more), bottom);
 }
 
-function personItem(page, person, pick) {
+function personItem(page, person, pick, is_picked) {
   const name = called(person.person_id, person.name);
   return h("li", {}, page.picture(person.picture_ids[0] ?? null, name, "face"),
     h("div", { class: "text" }, h("a", { href: `#/people/${person.person_id}` }, name),
       h("p", { class: "small faint" }, person.num_sightings ? `seen ${moment(person.last_seen_s)}` : "not seen yet"),
       h("p", { class: "small faint" }, `${count(person.num_sightings, "sighting")}${person.cameras.length ? `, ${person.cameras.map((one) => cameraName(page, one)).slice(0, 3).join(", ")}` : ""}`)),
-    page.may("operator") && h("label", { class: "pick" }, h("input", { type: "checkbox", "aria-label": `Choose ${name}`, onchange: (event) => pick(person, event.target.checked) })));
+    page.may("operator") && h("label", { class: "pick" }, h("input", { type: "checkbox", checked: is_picked, "aria-label": `Choose ${name}`, onchange: (event) => pick(person, event.target.checked) })));
 }
 
 function mergeDialog(page, people) {
@@ -101,7 +104,8 @@ export async function personView(page, id) {
   async function load() {
     const wanted = new URLSearchParams({ person: id, limit: 200 });
     if (next) wanted.set("before", next);
-    const answer = await get(`/sightings?${wanted}`);
+    more.disabled = true;
+    const answer = await get(`/sightings?${wanted}`).finally(() => { more.disabled = false; });
     seen.push(...answer.sightings);
     next = answer.next;
     more.hidden = next === null;
@@ -110,7 +114,7 @@ export async function personView(page, id) {
   function drawLooks() {
     const inside = (one) => inSelection({ camera_id: one.camera_id, first_s: one.time_s, last_s: one.time_s }, selection ?? { lane: { has: () => true }, from: range.from, until: range.until });
     const looks = seen.filter(inside);
-    list.replaceChildren(...(looks.length ? visitList(page, looks, pick) : [h("p", { class: "faint" }, "No sighting in this time range is loaded yet.")]));
+    list.replaceChildren(...(looks.length ? visitList(page, looks, pick, picked) : [h("p", { class: "faint" }, "No sighting in this time range is loaded yet.")]));
   }
   const inRange = () => visits.filter((one) => one.last_s >= range.from && one.first_s < range.until);
   /** From camera to camera, in the time range shown. */
@@ -157,8 +161,8 @@ export async function personView(page, id) {
 
 const dayRange = (time_s) => ({ from: midnight(time_s), until: midnight(time_s, 1) });
 
-/** Sightings grouped into visits, each sighting with a checkbox. */
-function visitList(page, seen, pick) {
+/** Sightings grouped into visits, each sighting with a checkbox; those `picked` before are checked. */
+function visitList(page, seen, pick, picked) {
   const visits = [];
   const open = new Map();
   for (const one of seen) {
@@ -175,7 +179,7 @@ function visitList(page, seen, pick) {
     day = dayOf(last.time_s);
     return [...header, h("div", { class: "visit" }, h("p", {}, h("a", { href: `#/moment/${last.sighting_id}` }, h("strong", {}, span(first.time_s, last.time_s)), ` · ${last.camera_name}`), " ", looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
       h("div", { class: "looks" }, looks.map((one) => h("div", { class: "look" }, page.picture(one.has_picture ? one.sighting_id : null, `${called(one.person_id, one.name)} at ${one.camera_name}, ${moment(one.time_s)}`, "small-shot"),
-        page.may("operator") && h("label", { class: "look-pick" }, h("input", { type: "checkbox", "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))) ];
+        page.may("operator") && h("label", { class: "look-pick" }, h("input", { type: "checkbox", checked: picked.has(one.sighting_id), "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))) ];
   });
 }
 

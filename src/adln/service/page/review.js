@@ -1,14 +1,13 @@
 // Review: decisions that need a person, one at a time, by mouse or keyboard.
 
-import { findPerson, get, post, put } from "./api.js";
+import { everyName, findPerson, get, post, put } from "./api.js";
 import { h, show, ask, field, moment, called, count, empty } from "./dom.js";
 import { cameraName } from "./search.js";
 
 const KINDS = { merge: "Possibly the same person", strange: "Possibly someone else", unnamed: "Has no name", group: "Not enrolled yet" };
 
 export async function reviewView(page) {
-  const [{ items, left_out }, { people }] = await Promise.all([get("/review"), get("/persons?limit=500")]);
-  const names = new Map(people.filter((one) => one.name).map((one) => [one.name, one.person_id]));
+  const [{ items, left_out }, names] = await Promise.all([get("/review"), everyName()]);
   const place = h("div");
   const bar = h("progress", { max: items.length, value: 0, "aria-label": "Decided" });
   const progress = h("p", { class: "lead", "aria-live": "polite" });
@@ -31,13 +30,13 @@ export async function reviewView(page) {
     show(place, card(queue[at]));
   }
 
-  /** Carries out a decision and removes the item; undo brings it back. */
+  /** Carries out a decision and removes the item; undo brings it back. What somebody else has decided meanwhile (412, 404) goes, too. */
   async function decide(item, text, work) {
     if (busy) return;
     busy = true;
+    const where = queue.indexOf(item);
     try {
       const done = await work();
-      const where = queue.indexOf(item);
       // Other items about a person who no longer exists are dropped, too.
       const before = [...queue];
       const gone = done.gone ?? null;
@@ -46,9 +45,19 @@ export async function reviewView(page) {
       draw();
       page.done(text, done.undo_id, () => { queue = before; at = where; draw(); });
     } catch (error) {
+      if (error.status === 404 || error.status === 412) {
+        queue = queue.filter((one) => one !== item);
+        at = where;
+        draw();
+      }
       page.done(error.message);
     } finally { busy = false; }
   }
+
+  /** The people of an item as it shows them, which the service compares with what they are now. */
+  const expected = (item) => [item.person, item.other].filter(Boolean).map(({ person_id, name }) => ({ person_id, name }));
+  /** Assigns an item's sightings to a person; they must still be assigned as the item says. */
+  const give = (item, person_id) => post(`/persons/${person_id}/sightings`, { sighting_ids: item.sighting_ids, expected_owner: item.person?.person_id ?? null });
 
   const actions = {
     merge: (item) => {
@@ -56,12 +65,12 @@ export async function reviewView(page) {
       const [stays, goes] = item.kind === "merge" ? [item.person, item.other] : [item.other, item.person];
       const name = called(stays.person_id, stays.name);
       if (item.kind === "strange") return;
-      if (item.kind === "group") { decide(item, `Added to ${name}.`, () => post(`/persons/${stays.person_id}/sightings`, { sighting_ids: item.sighting_ids })); return; }
-      decide(item, `Merged into ${name}.`, async () => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id] }), gone: goes.person_id }));
+      if (item.kind === "group") { decide(item, `Added to ${name}.`, () => give(item, stays.person_id)); return; }
+      decide(item, `Merged into ${name}.`, async () => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id], expected: expected(item) }), gone: goes.person_id }));
     },
     accept: (item) => {
       if (item.kind !== "strange") { actions.merge(item); return; }
-      decide(item, `It is ${called(item.other.person_id, item.other.name)}.`, () => post(`/persons/${item.other.person_id}/sightings`, { sighting_ids: item.sighting_ids }));
+      decide(item, `It is ${called(item.other.person_id, item.other.name)}.`, () => give(item, item.other.person_id));
     },
     aside: (item) => {
       if (item.kind === "strange") decide(item, "Set aside: it is assigned to no one.", () => post("/review/set-aside", { sighting_ids: item.sighting_ids }));
@@ -71,7 +80,7 @@ export async function reviewView(page) {
   };
 
   function nameDialog(item) {
-    const list = h("datalist", { id: "known-names" }, [...names.keys()].map((name) => h("option", { value: name })));
+    const list = h("datalist", { id: "known-names" }, names.map((name) => h("option", { value: name })));
     ask({
       title: "Who is it?",
       body: [field("Name", h("input", { name: "name", maxlength: 200, required: true, autocomplete: "off", list: "known-names" })), list,
@@ -79,17 +88,13 @@ export async function reviewView(page) {
       submit: "Save",
       send: async (data) => {
         const name = data.get("name").trim().replace(/\s+/g, " ");
-        const known = names.get(name) ?? (await findPerson(name))?.person_id;
+        const known = (await findPerson(name))?.person_id;
         await decideOrThrow(item, known === undefined ? `Named ${name}.` : `Added to ${name}.`, async () => {
-          if (item.kind === "unnamed" && known === undefined) {
-            const done = await put(`/persons/${item.person.person_id}/name`, { name });
-            names.set(name, item.person.person_id);
-            return done;
-          }
-          if (item.kind === "unnamed") return { ...await post(`/persons/${known}/merge`, { person_ids: [item.person.person_id] }), gone: item.person.person_id };
-          const person_id = known ?? (await post("/persons", { name })).person_id;
-          names.set(name, person_id);
-          return post(`/persons/${person_id}/sightings`, { sighting_ids: item.sighting_ids });
+          names.push(name);
+          const asShown = item.person && [{ person_id: item.person.person_id, name: item.person.name }];
+          if (item.kind === "unnamed" && known === undefined) return put(`/persons/${item.person.person_id}/name`, { name, expected: asShown });
+          if (item.kind === "unnamed") return { ...await post(`/persons/${known}/merge`, { person_ids: [item.person.person_id], expected: asShown }), gone: item.person.person_id };
+          return give(item, known ?? (await post("/persons", { name })).person_id);
         });
       },
     });

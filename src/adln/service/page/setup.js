@@ -1,6 +1,6 @@
 // Set up: cameras, alerts, access, silenced people, and the state of recognition.
 
-import { get, post, put, remove, showFile } from "./api.js";
+import { everyName, get, post, put, remove, showFile } from "./api.js";
 import { h, show, ask, field, moment, called, count } from "./dom.js";
 import { cameraSection } from "./cameras.js";
 import { alertSection } from "./alerts.js";
@@ -11,7 +11,7 @@ const ROLES = { viewer: "Viewer: views and searches", operator: "Operator: also 
 
 export async function setupView(page) {
   const orError = (path) => get(path).catch((error) => error);
-  const [cameras, alerts, check, { tokens }, { person_ids }, { people }] = await Promise.all([orError("/setup/cameras"), orError("/setup/alerts"), get("/setup/check"), get("/tokens"), get("/silenced"), get("/persons?limit=500")]);
+  const [cameras, alerts, check, { tokens }, { people: silenced }, names] = await Promise.all([orError("/setup/cameras"), orError("/setup/alerts"), get("/setup/check"), get("/tokens"), get("/silenced"), everyName()]);
   const list = h("div");
   const draw = (all) => show(list, tokenList(page, all, draw));
   draw(tokens);
@@ -19,9 +19,9 @@ export async function setupView(page) {
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Set up"), h("p", { class: "lead" }, "Cameras, alerts and access."),
       h("div", { class: "actions" }, h("a", { class: "button", href: "#/enrol" }, "Enrol a person"))),
     cameraSection(page, cameras),
-    alertSection(page, alerts, cameras, people),
+    alertSection(page, alerts, cameras, names),
     section("Access", h("button", { type: "button", class: "primary", onclick: () => tokenDialog(page) }, "Add a user"), list),
-    section("Silenced", null, silencedList(page, people.filter((one) => person_ids.includes(one.person_id)))),
+    section("Silenced", null, silencedList(page, silenced)),
     checkSection(check));
 }
 
