@@ -49,6 +49,9 @@ export const post = (path, content = {}) => json("POST", path, content);
 export const remove = (path) => json("DELETE", path);
 export const put = (path, content) => json("PUT", path, content);
 
+/** People as they are shown, for the service to compare with what they are by now: another operator may have changed them. */
+export const asShown = (...people) => people.map(({ person_id, name }) => ({ person_id, name }));
+
 /** The names of all people who have one, in alphabetical order. */
 export async function everyName() {
   const names = [];

@@ -1,6 +1,6 @@
 // People: the list, and one person's visits across the cameras.
 
-import { get, post, put } from "./api.js";
+import { asShown, get, post, put } from "./api.js";
 import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight, span, upper } from "./dom.js";
 import { cameraName } from "./search.js";
 import { timeline, cameraLanes, exportPage, exportVisits, inSelection } from "./visits.js";
@@ -71,7 +71,7 @@ function mergeDialog(page, people) {
     send: async (data) => {
       const into = Number(data.get("into"));
       const person_ids = people.map((one) => one.person_id).filter((one) => one !== into);
-      const { undo_id } = await post(`/persons/${into}/merge`, { person_ids });
+      const { undo_id } = await post(`/persons/${into}/merge`, { person_ids, expected: asShown(...people) });
       page.done("Merged.", undo_id);
       if (location.hash === `#/people/${into}`) page.open(); else location.hash = `#/people/${into}`;
     },
@@ -189,7 +189,7 @@ function nameDialog(page, person) {
     body: [field("Name", h("input", { name: "name", maxlength: 200, value: person.name ?? "", autocomplete: "off" }))],
     submit: "Save",
     send: async (data) => {
-      const { undo_id } = await put(`/persons/${person.person_id}/name`, { name: data.get("name").trim() || null });
+      const { undo_id } = await put(`/persons/${person.person_id}/name`, { name: data.get("name").trim() || null, expected: asShown(person) });
       page.done("Name saved.", undo_id);
       page.open();
     },

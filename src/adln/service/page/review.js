@@ -1,6 +1,6 @@
 // Review: decisions that need a person, one at a time, by mouse or keyboard.
 
-import { everyName, findPerson, get, post, put } from "./api.js";
+import { asShown, everyName, findPerson, get, post, put } from "./api.js";
 import { h, show, ask, field, moment, called, count, empty } from "./dom.js";
 import { cameraName } from "./search.js";
 
@@ -41,6 +41,8 @@ export async function reviewView(page) {
       const before = [...queue];
       const gone = done.gone ?? null;
       queue = queue.filter((one) => one !== item && (gone === null || (one.person?.person_id !== gone && one.other?.person_id !== gone)));
+      // Those who have another name by this decision have it in the items that are left.
+      if (done.named) queue = queue.map((one) => ({ ...one, person: renamed(one.person, done.named), other: renamed(one.other, done.named) }));
       at = where;
       draw();
       page.done(text, done.undo_id, () => { queue = before; at = where; draw(); });
@@ -54,8 +56,10 @@ export async function reviewView(page) {
     } finally { busy = false; }
   }
 
-  /** The people of an item as it shows them, which the service compares with what they are now. */
-  const expected = (item) => [item.person, item.other].filter(Boolean).map(({ person_id, name }) => ({ person_id, name }));
+  const renamed = (person, [person_id, name]) => person?.person_id === person_id ? { ...person, name } : person;
+  /** Merges one person into another, both as they are shown. */
+  const join = async (goes, stays) => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id], expected: asShown(goes, stays) }),
+    gone: goes.person_id, named: [stays.person_id, stays.name ?? goes.name] });
   /** Assigns an item's sightings to a person; they must still be assigned as the item says. */
   const give = (item, person_id) => post(`/persons/${person_id}/sightings`, { sighting_ids: item.sighting_ids, expected_owner: item.person?.person_id ?? null });
 
@@ -66,7 +70,7 @@ export async function reviewView(page) {
       const name = called(stays.person_id, stays.name);
       if (item.kind === "strange") return;
       if (item.kind === "group") { decide(item, `Added to ${name}.`, () => give(item, stays.person_id)); return; }
-      decide(item, `Merged into ${name}.`, async () => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id], expected: expected(item) }), gone: goes.person_id }));
+      decide(item, `Merged into ${name}.`, () => join(goes, stays));
     },
     accept: (item) => {
       if (item.kind !== "strange") { actions.merge(item); return; }
@@ -88,13 +92,12 @@ export async function reviewView(page) {
       submit: "Save",
       send: async (data) => {
         const name = data.get("name").trim().replace(/\s+/g, " ");
-        const known = (await findPerson(name))?.person_id;
-        await decideOrThrow(item, known === undefined ? `Named ${name}.` : `Added to ${name}.`, async () => {
+        const known = await findPerson(name);
+        await decideOrThrow(item, known ? `Added to ${name}.` : `Named ${name}.`, async () => {
           names.push(name);
-          const asShown = item.person && [{ person_id: item.person.person_id, name: item.person.name }];
-          if (item.kind === "unnamed" && known === undefined) return put(`/persons/${item.person.person_id}/name`, { name, expected: asShown });
-          if (item.kind === "unnamed") return { ...await post(`/persons/${known}/merge`, { person_ids: [item.person.person_id], expected: asShown }), gone: item.person.person_id };
-          return give(item, known ?? (await post("/persons", { name })).person_id);
+          if (item.kind !== "unnamed") return give(item, (known ?? await post("/persons", { name })).person_id);
+          if (known) return join(item.person, known);
+          return { ...await put(`/persons/${item.person.person_id}/name`, { name, expected: asShown(item.person) }), named: [item.person.person_id, name] };
         });
       },
     });
