@@ -134,6 +134,11 @@ def past_outcome(request: SiteRequest) -> SiteOutcome | None:
     return SiteOutcome(str(facts["reason"]), facts)
 
 
+def is_begun(work: Path) -> bool:
+    """Whether a training in this work folder has begun, which goes on with the same crops only."""
+    return (work / _PLAN).is_file()
+
+
 def require_new(request: SiteRequest) -> None:
     """Raise SettingsError if the output is a file that this same run has not written."""
     candidate = request.work / _CANDIDATE
