@@ -62,11 +62,15 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 @click.option(
     "--mean",
     type=triple,
-    metavar="R,G,B",
-    help="Mean of pixels scaled to 0..1; without it the network gets 0..255.",
+    metavar="X,Y,Z",
+    help="Mean of pixels scaled to 0..1, in the order of --colours (ImageNet's of bgr: "
+    "0.406,0.456,0.485); without it the network gets 0..255.",
 )
 @click.option(
-    "--std", type=triple, metavar="R,G,B", help="Standard deviation of pixels scaled to 0..1."
+    "--std",
+    type=triple,
+    metavar="X,Y,Z",
+    help="Standard deviation of pixels scaled to 0..1, in the order of --colours.",
 )
 @click.option(
     "--colours",
