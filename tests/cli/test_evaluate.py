@@ -219,6 +219,12 @@ def test_several_data_sets_stand_side_by_side_seen_and_unseen(
     assert [report["num_query"] for report in both] == [8, 12]
 
 
+def test_a_data_set_that_is_none_cannot_be_said_to_be_seen(parts: list[Path], data: Path) -> None:
+    assert "(seen)" in run(*parts, "--data", data, "--seen", "Market-1501").stdout
+    refused = run(*parts, "--data", data, "--seen", "makret1501")
+    assert "there is no data set 'makret1501'" in str(refused.exception)
+
+
 def test_a_network_s_file_tells_what_it_has_seen(tmp_path: Path, data: Path, cuhk: Path) -> None:
     path = tmp_path / "network.safetensors"
     network = build_network(

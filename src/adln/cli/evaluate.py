@@ -29,7 +29,7 @@ from adln.evaluation.open_set import OpenSetResult, evaluate_open_set, open_set_
 from adln.evaluation.protocol import Evaluation, evaluate_embedded
 from adln.evaluation.protocol import evaluate as run
 from adln.evaluation.report import make_report
-from adln.evaluation.unseen import SetRow, measure_set, unseen_text, was_seen
+from adln.evaluation.unseen import SetRow, measure_set, require_known, unseen_text, was_seen
 from adln.features import SUFFIXES, read_features
 
 
@@ -111,6 +111,7 @@ def evaluate(
     """
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)
+    require_known(seen_names)
     datasets = [open_dataset(path, layout) for path in data]
     titles = _titles(datasets)
     wanted = tuple(sorted(set(depths)))

@@ -78,7 +78,9 @@ def networks(ctx: click.Context, as_json: bool) -> None:
     help="Order of the channels; default: what the file says, else rgb.",
 )
 @options.shown("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw")
-@click.option("--training-data", default="", help="Data that it was trained on.")
+@click.option(
+    "--training-data", default="", help="Data that it was trained on: market1501 + msmt17."
+)
 @click.option("--licence", default="", help="Its licence.")
 @options.path(
     "--reference",
