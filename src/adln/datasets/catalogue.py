@@ -164,8 +164,8 @@ def names_of_pictures(paths: Iterable[Path]) -> list[str]:
 
     @cache
     def name_of(folder: Path) -> str:
-        # A folder above may be one that cannot be listed.
-        with suppress(DatasetError):
+        # A folder above may be one that cannot be listed, or whose folders cannot be looked into.
+        with suppress(DatasetError, OSError):
             found = recognise(folder)
             if found is not None and found not in NAMELESS:
                 return found
