@@ -1,6 +1,7 @@
 """`adln evaluate`: the table, the page, and errors that say what to do."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,19 @@ def test_several_data_sets_stand_side_by_side_seen_and_unseen(
     both = json.loads(run(*arguments[:-2], "--json").stdout)
     assert [report["dataset"] for report in both] == ["market1501", "cuhk01"]
     assert [report["num_query"] for report in both] == [8, 12]
+
+
+def test_a_report_may_be_of_a_folder_whose_name_is_in_no_encoding(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = data.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    monkeypatch.setattr("sys.argv", ["adln", "evaluate", str(odd)])
+    result = run(model, "--data", odd, "--depth", 1, "--report", tmp_path / "report")
+    assert isinstance(result.exception, UnicodeEncodeError | None), "a test's output is strict"
+    told = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert told["command"].endswith("caf\udce9'")
+    for name in ("report.txt", "report.html"):
+        assert "caf\\udce9" in (tmp_path / "report" / name).read_text()
 
 
 def test_a_data_set_that_is_none_cannot_be_said_to_be_seen(parts: list[Path], data: Path) -> None:

@@ -10,6 +10,7 @@ result in the work folder, so that an interrupted run can resume.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -359,7 +360,7 @@ def _plan(
     names = hashlib.sha256()
     for at in fitting:
         path = crops.paths[at]
-        names.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode())
+        names.update(os.fsencode(f"{path.parent.name}/{path.name} {path.stat().st_size}\n"))
     own = {
         "crops": names.hexdigest()[:16],
         "start": _digest(request.start)[:16],
