@@ -73,6 +73,15 @@ def require_writable_format(path: Path) -> None:
         pyarrow_modules()
 
 
+def can_hold(path: Path, name: str) -> bool:
+    """Whether a feature file can hold the name of a picture; Parquet holds UTF-8 only."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return suffix_of(path) != ".parquet"
+    return True
+
+
 def write_features(features: Features, path: Path) -> None:
     """Write a feature file, whole or not at all; errors as of `require_writable_format`."""
     require_writable_format(path)

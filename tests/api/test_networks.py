@@ -354,6 +354,21 @@ def test_the_command_adds_lists_and_removes(foreign: Path) -> None:
     assert str(foreign) not in run.invoke(command, ["networks"]).output
 
 
+def test_the_command_takes_statistics_in_the_order_of_the_colours_as_its_help_says(
+    foreign: Path,
+) -> None:
+    run = CliRunner()
+    said = " ".join(run.invoke(command, ["networks", "add", "--help"]).output.split())
+    assert said.count("in the order of --colours") == 2
+    assert "R,G,B" not in said
+    statistics = ["--mean", "0.5,0.4,0.3", "--std", "0.2,0.25,0.5"]
+    run.invoke(command, ["networks", "add", str(foreign), "--colours", "bgr", *statistics])
+    blue, green, red = np.moveaxis(picture()[:1, :1].astype(float) / 255, -1, 0)[::-1]
+    scaled = np.ravel([(blue - 0.5) / 0.2, (green - 0.4) / 0.25, (red - 0.3) / 0.5])
+    found = adln.load(foreign).embed(picture())[0]
+    np.testing.assert_allclose(found, scaled / np.linalg.norm(scaled), atol=1e-5)
+
+
 def test_a_shipped_name_stays_what_it_is(foreign: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be the name"):
         adln.describe_network(foreign, name="res2")

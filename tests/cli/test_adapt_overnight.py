@@ -1,8 +1,12 @@
 """`adln adapt ... --out`: what it says, stores, deletes and refuses."""
 
 import importlib.util
+import io
 import json
+import shutil
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +25,18 @@ from adln.cli.main import adln
 from adln.errors import AdlnError
 from adln.model.checkpoint import save_network
 from adln.model.network import Architecture, build_network
+from adln.site.crops import SiteCrops
+from adln.site.training import SiteOutcome, SiteRequest
 
 __all__ = ["make_bands"]
 MakeBands = Callable[..., Path]
+
+
+class Nobody:
+    """Finds nobody."""
+
+    def detect(self, frames: list[Frame]) -> list[Detections]:
+        return [nobody() for _ in frames]
 
 
 class MovingBox:
@@ -43,7 +56,10 @@ class MovingBox:
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    folder = tmp_path / "Front door"
+    return draw_recording(tmp_path / "Front door")
+
+
+def draw_recording(folder: Path) -> Path:
     folder.mkdir()
     for index in range(50):
         rng = np.random.default_rng(index)
@@ -193,6 +209,138 @@ def test_crops_of_a_recording_are_stored_and_deleted_with_the_answer(
         with Image.open(found[0]) as picture:
             assert picture.size == (128, 256)
     assert not (tmp_path / "mine.onnx").exists()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_found_nobody_or_too_few_is_harvested_again(
+    keep: bool,
+    recording: Path,
+    start: Path,
+    tmp_path: Path,
+    make_bands: MakeBands,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start, keep_crops=keep)
+    with pytest.raises(AdlnError, match=r"nobody was followed in .*Front door"):
+        adapt_overnight([str(recording)], **chosen, opened_detector=Nobody())
+    for _ in range(2):
+        with pytest.raises(AdlnError, match="too few tracks: 1 in all"):
+            adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    assert capsys.readouterr().err.count("This stores pictures of people") == 3
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[SiteCrops]:
+    """Trainings stop at once; these are the crops that they got."""
+    learned: list[SiteCrops] = []
+
+    def stop(_request: SiteRequest, crops: SiteCrops, **_: object) -> SiteOutcome:
+        learned.append(crops)
+        return SiteOutcome("asked to stop")
+
+    monkeypatch.setattr("adln.site.training.train_for_site", stop)
+    return learned
+
+
+def test_a_harvest_is_taken_for_the_recordings_that_it_is_of(
+    recording: Path,
+    start: Path,
+    tmp_path: Path,
+    make_bands: MakeBands,
+    interrupted: list[SiteCrops],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start)
+    second = draw_recording(tmp_path / "Back door")
+    adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    adapt_overnight([str(recording), str(second)], **chosen, opened_detector=MovingBox())
+    assert capsys.readouterr().err.count("This stores pictures of people") == 2
+    assert [crops.camera_names for crops in interrupted] == [
+        ("Front door",),
+        ("Back door", "Front door"),
+    ]
+    # The same ones in another order, though they are no longer there, and a harvest of before.
+    shutil.rmtree(second)
+    adapt_overnight([str(second), str(recording)], **chosen, opened_detector=MovingBox())
+    done = tmp_path / "mine.onnx.work" / "crops" / "harvested.json"
+    done.write_text('{"tracks": 2, "frames": 100}')
+    adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    assert "This stores pictures of people" not in capsys.readouterr().err
+    assert len(interrupted[-1].camera_names) == 2
+
+
+def test_other_recordings_are_refused_before_the_harvest_once_a_training_has_begun(
+    recording: Path,
+    start: Path,
+    tmp_path: Path,
+    make_bands: MakeBands,
+    interrupted: list[SiteCrops],
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start)
+    adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    (tmp_path / "mine.onnx.work" / "plan.json").write_text("{}")
+    second = draw_recording(tmp_path / "Back door")
+    with pytest.raises(AdlnError, match="belongs to a run with other recordings or cameras"):
+        adapt_overnight([str(recording), str(second)], **chosen, opened_detector=MovingBox())
+    adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    assert len(interrupted) == 2
+
+
+def test_the_recordings_of_settings_are_those_of_a_harvest(
+    recording: Path,
+    start: Path,
+    tmp_path: Path,
+    make_bands: MakeBands,
+    interrupted: list[SiteCrops],
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start)
+    config = tmp_path / "watch.toml"
+    camera = '[[cameras]]\nname = "{}"\nnumber = {}\nsource = "{}"\n'
+    # As a harvest reads it, the network of a watch is opened as well.
+    network = f'[network]\nfiles = ["{make_bands("bands.onnx")}"]\n'
+    config.write_text(network + camera.format("front", 1, recording.name))
+    adapt_overnight([str(config)], **chosen, opened_detector=MovingBox())
+    second = draw_recording(tmp_path / "Back door")
+    config.write_text(config.read_text() + camera.format("back", 2, second.name))
+    adapt_overnight([str(config)], **chosen, opened_detector=MovingBox())
+    assert [len(crops.camera_names) for crops in interrupted] == [1, 2]
+
+
+def test_the_time_to_collect_ends_live_cameras_and_no_recordings(
+    recording: Path,
+    start: Path,
+    tmp_path: Path,
+    make_bands: MakeBands,
+    interrupted: list[SiteCrops],
+) -> None:
+    done = tmp_path / "mine.onnx.work" / "crops" / "harvested.json"
+    chosen = options(tmp_path, make_bands("bands.onnx"), start, collect=0.0)
+    adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    assert json.loads(done.read_text())["frames"] == 50
+    assert interrupted
+    jpeg = io.BytesIO()
+    Image.new("RGB", (160, 120)).save(jpeg, "JPEG")
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(jpeg.getvalue())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Camera) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            camera = f"http://127.0.0.1:{server.server_port}/snapshot.jpg"
+            chosen["work"] = tmp_path / "live"
+            with pytest.raises(AdlnError, match=r"nobody was followed in http://127\.0"):
+                adapt_overnight([camera], **chosen, opened_detector=Nobody())
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_from_crops_to_a_report_and_a_second_call_says_it_is_done(

@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from adln.cli.average import average
-from adln.errors import TrainingError
+from adln.errors import DatasetError, TrainingError
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.network import Architecture, build_network
 
@@ -71,3 +71,19 @@ def test_what_cannot_be_averaged_is_refused_before_anything_is_written(
     result = CliRunner().invoke(average, [*arguments, str(tmp_path / "mean.onnx")])
     assert "must end in .safetensors" in str(result.exception)
     assert not out.exists()
+
+
+def test_the_data_sets_of_pictures_are_named_before_the_work(
+    networks: list[str], people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*networks, "--unlabelled", str(people), "--out", str(tmp_path / "o.safetensors")]
+    (people.parent / "out.csv").mkdir()
+    result = CliRunner().invoke(average, arguments)
+    assert result.exit_code == 0, result.output
+
+    def refuse(_: object) -> None:
+        raise DatasetError("cannot be named")
+
+    monkeypatch.setattr("adln.cli.average.names_of_pictures", refuse)
+    monkeypatch.setattr("adln.training.averaging.estimate_statistics", None)
+    assert "cannot be named" in str(CliRunner().invoke(average, arguments).exception)

@@ -47,6 +47,28 @@ def test_a_folder_becomes_a_feature_file(
     assert len(features.source.model_sha256) == 64
 
 
+def test_names_that_a_file_cannot_hold_are_left_out_of_it(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    odd = people / os.fsdecode(b"caf\xe9.png")
+    (people / "0.png").rename(odd)
+    model = make_model()
+    result = run(people, "--model", model, "--out", tmp_path / "f.parquet")
+    assert result.exit_code == 0, result.output
+    assert "5 pictures, 1 left out" in result.stdout
+    assert "caf\\udce9.png: its name is not UTF-8" in result.stderr
+    assert len(read_features(tmp_path / "f.parquet").paths) == 5
+    result = run(odd, "--model", model, "--out", tmp_path / "none.parquet")
+    assert "none of the 1 pictures could be used" in str(result.exception)
+    assert run(people, "--model", model, "--out", tmp_path / "f.npz").exit_code == 0
+    assert str(odd) in read_features(tmp_path / "f.npz").paths
+    (tmp_path / "boxes.jsonl").touch()
+    video = tmp_path / os.fsdecode(b"caf\xe9")
+    boxes = ("--boxes", tmp_path / "boxes.jsonl")
+    result = run(video, "--model", model, "--out", tmp_path / "v.parquet", *boxes)
+    assert "its name is not UTF-8" in str(result.exception)
+
+
 def test_the_deepest_is_stored_unless_a_depth_is_asked_for(
     make_model: MakeModel, people: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """`adln evaluate`: the table, the page, and errors that say what to do."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from PIL import Image
 from adln.cli.embed import embed
 from adln.cli.evaluate import evaluate
 from adln.errors import AdlnError, CheckpointError, EvaluationError, ModelFileError
-from adln.evaluation.report import from_json
 from adln.export.exporting import export_network
 from adln.model.checkpoint import save_network
 from adln.model.network import Architecture, build_network
@@ -212,11 +212,30 @@ def test_several_data_sets_stand_side_by_side_seen_and_unseen(
     ]
     for folder in (out, out / "cuhk01"):
         assert "Seen and unseen data sets" in (folder / "report.html").read_text()
-        report = from_json((folder / "report.json").read_text())
-        assert [row.dataset for row in report.sets] == ["market1501", "cuhk01"] * 2
+        told = json.loads((folder / "report.json").read_text())
+        assert [row["dataset"] for row in told["sets"]] == ["market1501", "cuhk01"] * 2
     both = json.loads(run(*arguments[:-2], "--json").stdout)
     assert [report["dataset"] for report in both] == ["market1501", "cuhk01"]
     assert [report["num_query"] for report in both] == [8, 12]
+
+
+def test_a_report_may_be_of_a_folder_whose_name_is_in_no_encoding(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = data.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    monkeypatch.setattr("sys.argv", ["adln", "evaluate", str(odd)])
+    result = run(model, "--data", odd, "--depth", 1, "--report", tmp_path / "report")
+    assert isinstance(result.exception, UnicodeEncodeError | None), "a test's output is strict"
+    told = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert told["command"].endswith("caf\udce9'")
+    for name in ("report.txt", "report.html"):
+        assert "caf\\udce9" in (tmp_path / "report" / name).read_text()
+
+
+def test_a_data_set_that_is_none_cannot_be_said_to_be_seen(parts: list[Path], data: Path) -> None:
+    assert "(seen)" in run(*parts, "--data", data, "--seen", "Market-1501").stdout
+    refused = run(*parts, "--data", data, "--seen", "makret1501")
+    assert "there is no data set 'makret1501'" in str(refused.exception)
 
 
 def test_a_network_s_file_tells_what_it_has_seen(tmp_path: Path, data: Path, cuhk: Path) -> None:

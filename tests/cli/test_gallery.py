@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -390,6 +391,28 @@ def test_another_network_takes_a_gallery_over_by_its_pictures(
     again = run("renew", folder, tmp_path / "new", "--network", other)
     assert isinstance(again.exception, GalleryError)
     assert "must be empty" in str(again.exception)
+
+
+def test_enrolling_names_what_it_leaves_out(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "rita" / "more"
+    inside.mkdir(parents=True)
+    Image.new("RGB", (64, 128), RED).save(tmp_path / "rita" / "0.png")
+    (tmp_path / "rita" / "link").symlink_to(tmp_path)
+    real = os.scandir
+
+    def scan(path: str) -> object:
+        if Path(path) == inside:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    result = run("enrol", tmp_path / "g", tmp_path / "rita", "--name", "Rita", "--model", model)
+    assert result.exit_code == 0, result.output
+    assert "1 of 1 pictures stored" in result.stdout
+    assert "more: the folder cannot be read (Permission denied)." in result.stderr
+    assert "links to folders are not followed" in result.stderr
 
 
 def test_an_enrolment_that_is_repeated_stores_what_is_missing(

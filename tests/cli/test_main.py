@@ -1,5 +1,6 @@
 """The first thing that people read: `adln --help`."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -165,6 +166,23 @@ main.main()
     )
     assert run.returncode == 1
     assert run.stderr in ("", "Sure? [y/N]: Aborted!\n", "Sure? [y/N]: \nAborted!\n")
+
+
+@pytest.mark.parametrize("to_error", [False, True])
+def test_names_of_files_that_are_in_no_encoding_are_escaped(to_error: bool) -> None:
+    code = f"""
+import click
+from adln.cli import main
+work = lambda: click.echo("caf\\udce9", err={to_error})
+main.LazyGroup.get_command = lambda *_: click.Command("embed", callback=work)
+main.main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, "embed"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert (run.returncode, run.stdout + run.stderr) == (0, b"caf\\udce9\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

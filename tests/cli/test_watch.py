@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from adln.cli.doctor import _EXAMINED
 from adln.cli.main import adln
 from adln.cli.watch import run_watch
 from adln.gallery.records import Filter
@@ -22,7 +25,7 @@ from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.watch import WatchProgress
-from adln.pipeline.watch_settings import read_watch_settings
+from adln.pipeline.watch_settings import WatchSettings, read_watch_settings
 
 MakeModel = Callable[..., Path]
 RED, GREEN = (200, 30, 30), (30, 200, 30)
@@ -421,6 +424,35 @@ def test_doctor_says_of_one_picture_that_it_tells_no_speed(config: Path) -> None
     assert "1 frames" in result.stdout
     assert "One moment does not tell" in result.stdout
     assert "real time" not in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["command", "webhook", "mqtt", "home assistant"])
+def test_doctor_tells_nobody_what_happens_in_a_recording(kind: str, config: Path) -> None:
+    code = "open('alerts', 'a')"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        broker = f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
+        alert = f'[[alerts]]\nname = "all"\nto = "{kind}"\n'
+        text = {
+            "command": f"{alert}command = {json.dumps([sys.executable, '-c', code])}\n",
+            "webhook": f'{alert}url = "http://127.0.0.1:{port}/"\n',
+            "mqtt": alert + broker,
+            "home assistant": broker + "[home_assistant]\nenabled = true\n",
+        }[kind]
+        text += "[webhook]\nallow_plain_http = true\n"
+        config.write_text('ignore = ["Anna"]\n' + config.read_text() + text)
+        result = CliRunner().invoke(adln, ["doctor", str(config)], catch_exceptions=False)
+        assert "With it: 2 identities" in result.stdout
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert not (config.parent / "alerts").exists()
+
+
+def test_doctor_knows_of_every_setting_whether_it_is_an_output() -> None:
+    outputs = {"gallery", "outbox", "pictures", "jsonl", "mqtt", "webhook", "metrics"}
+    outputs |= {"home_assistant", "alerts", "ignore"}
+    assert {one.name for one in fields(WatchSettings)} == {*_EXAMINED, *outputs}
 
 
 def test_an_alert_is_raised_and_who_is_ignored_is_not_reported(config: Path) -> None:

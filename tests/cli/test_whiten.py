@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from adln.cli.whiten import whiten
-from adln.errors import TrainingError
+from adln.errors import DatasetError, TrainingError
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.network import Architecture, build_network
 
@@ -100,3 +100,25 @@ def _few(people: Path) -> Path:
     for number in range(5):
         (folder / f"{number}.png").symlink_to(people / f"{number}.png")
     return folder
+
+
+def test_the_data_sets_of_pictures_are_named_before_the_work(
+    network_path: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [
+        str(network_path),
+        "--unlabelled",
+        str(people),
+        "--out",
+        str(tmp_path / "o.safetensors"),
+    ]
+    (people.parent / "out.csv").mkdir()
+    result = CliRunner().invoke(whiten, arguments)
+    assert result.exit_code == 0, result.output
+
+    def refuse(_: object) -> None:
+        raise DatasetError("cannot be named")
+
+    monkeypatch.setattr("adln.cli.whiten.names_of_pictures", refuse)
+    monkeypatch.setattr("adln.training.whitening.whiten", None)
+    assert "cannot be named" in str(CliRunner().invoke(whiten, arguments).exception)

@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,23 @@ def save_picture() -> SavePicture:
         return path
 
     return save
+
+
+@pytest.fixture
+def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder one that `os.walk` cannot read; permissions do not bind the superuser."""
+
+    def closed(folder: Path) -> None:
+        real = os.scandir
+
+        def scan(path: str) -> object:
+            if Path(path) == folder:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scan)
+
+    return closed
 
 
 @pytest.fixture

@@ -156,3 +156,20 @@ def test_pictures_without_labels_are_named_by_the_data_set_they_lie_in(
     (links / "a.jpg").symlink_to(pictures_below(market)[0])
     assert names_of_pictures(pictures_below(links)) == ["market1501"]
     assert names_of_pictures([]) == []
+
+
+def test_what_lies_above_pictures_need_be_no_table_that_can_be_read(
+    tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = save_picture(tmp_path / "a/b/1.jpg")
+    (tmp_path / "a/out.csv").mkdir()
+    assert names_of_pictures([picture]) == ["folder"]
+    whole = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.parent == tmp_path / "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert names_of_pictures([picture]) == ["folder"]

@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +127,28 @@ def test_folder_with_one_table_of_pictures_is_recognised(tmp_path: Path) -> None
     (tmp_path / "second.csv").touch()
     with pytest.raises(DatasetError, match=r"one \.csv file, found second\.csv, table\.csv"):
         read_csv(tmp_path)
+
+
+def test_only_regular_files_that_can_be_read_are_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert not is_csv(tmp_path)
+    table = write_table(tmp_path, "path,person,camera,split\na.jpg,5,2,train\n")
+    assert is_csv(tmp_path)
+    assert read_csv(tmp_path).root == table
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert not is_csv(tmp_path)
+
+
+def test_a_table_without_an_end_of_line_is_not_read_whole(tmp_path: Path) -> None:
+    write_table(tmp_path, "path,person,camera," + "x" * 200_000)
+    assert is_csv(tmp_path)
 
 
 def test_without_splits_persons_are_parted_in_half_and_every_query_has_a_match(

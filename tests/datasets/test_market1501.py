@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from adln.datasets.checking import inspect_dataset
 from adln.datasets.market1501 import is_market1501, read_market1501
 from adln.errors import DatasetError
 
@@ -91,3 +92,15 @@ def test_ids_beyond_64_bits_are_numbered_anew(market: Path, save_picture: SavePi
 def test_pictures_in_deeper_folders_are_stray(market: Path, save_picture: SavePicture) -> None:
     deep = save_picture(market / "bounding_box_train/more/0002_c1s1_000001_01.jpg")
     assert read_market1501(market).stray == (deep,)
+
+
+def test_a_folder_in_it_that_cannot_be_read_is_told(
+    market: Path, close: Callable[[Path], None]
+) -> None:
+    inside = market / "query" / "more"
+    inside.mkdir()
+    close(inside)
+    dataset = read_market1501(market)
+    assert dataset.stray == (inside,)
+    (said,) = (text for text in inspect_dataset(dataset).problems if "such places" in text)
+    assert "query/more/ (cannot be read)" in said

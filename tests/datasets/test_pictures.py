@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ def test_links_to_folders_and_what_is_no_file_are_told(folder: Path, tmp_path: P
     found = find_pictures([folder], on_left_out=told.append)
     assert len(found) == 3
     assert [text.split(":")[0] for text in told] == [str(folder / "gone.jpg"), str(folder / "link")]
+
+
+def test_a_subfolder_that_cannot_be_read_is_told(
+    folder: Path, close: Callable[[Path], None]
+) -> None:
+    close(folder / "sub")
+    told: list[str] = []
+    assert len(find_pictures([folder], on_left_out=told.append)) == 2
+    assert told == [f"{folder / 'sub'}: the folder cannot be read (Permission denied)."]
+    with pytest.raises(DatasetError, match="sub: the folder cannot be read"):
+        find_pictures([folder / "sub"])
 
 
 def test_newer_names_of_pictures_are_found(folder: Path) -> None:

@@ -1,18 +1,17 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 
 from adln import __version__
 from adln.datasets.split import Split
 from adln.embeddings import unit_length
-from adln.errors import EvaluationError
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import evaluate_features
-from adln.evaluation.report import EvaluationReport, ReportRow, from_json, make_report
+from adln.evaluation.report import FORMAT, EvaluationReport, ReportRow, make_report
 from adln.evaluation.unseen import Estimate, SetRow
 
 CMC = tuple(min(1.0, 0.9 + 0.01 * k) for k in range(50))
@@ -110,32 +109,28 @@ def test_the_text_tells_how_it_was_measured() -> None:
     assert "features of the crop alone" in without_flip
 
 
-def test_json_comes_back_as_the_same_report() -> None:
+def as_told(report: EvaluationReport) -> dict[str, Any]:
+    """What the report's JSON says."""
+    document: dict[str, Any] = json.loads(report.to_json())
+    assert document.pop("format") == FORMAT
+    return document
+
+
+def fields_of(report: EvaluationReport) -> dict[str, Any]:
+    """The report's own fields, with lists in place of tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(report)))
+    return plain
+
+
+def test_the_json_says_all_that_the_report_holds() -> None:
     for report in (paper_report(), with_reranking(paper_report())):
-        assert from_json(report.to_json()) == report
+        assert as_told(report) == fields_of(report)
 
 
 def test_json_can_be_read_by_other_programs() -> None:
     document = json.loads(paper_report().to_json())
     assert document["rows"][3]["params"] == 23_508_432
     assert document["version"] == __version__
-
-
-@pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"format": "other"}'])
-def test_something_else_is_not_read_as_a_report(text: str) -> None:
-    with pytest.raises(EvaluationError, match="not an evaluation report"):
-        from_json(text)
-
-
-def test_an_altered_report_is_refused() -> None:
-    document = json.loads(paper_report().to_json())
-    del document["rows"][0]["cmc"]
-    with pytest.raises(EvaluationError, match="incomplete or altered"):
-        from_json(json.dumps(document))
-    document = json.loads(paper_report().to_json())
-    document["colour"] = "red"
-    with pytest.raises(EvaluationError, match=r"unknown keys \['colour'\]"):
-        from_json(json.dumps(document))
 
 
 def test_a_report_is_made_from_an_evaluation() -> None:
@@ -167,24 +162,20 @@ def test_a_report_is_made_from_an_evaluation() -> None:
     assert report.rows[0].flops is None
     assert (report.num_query, report.num_gallery) == (20, 40)
     assert (report.num_persons, report.num_cameras) == (5, 3)
-    assert from_json(report.to_json()) == report
+    assert as_told(report) == fields_of(report)
 
 
 def test_a_report_may_hold_searches_across_depths() -> None:
-    cells = (CrossDepthCell(2, 4, rank1=0.81, mean_ap=0.7),)
     square = tuple(
         CrossDepthCell(row, column, rank1=0.8, mean_ap=0.7) for row in (2, 4) for column in (2, 4)
     )
     report = replace(paper_report(), cross_depth=square)
     assert "mAP (%) in a gallery by" in report.to_text()
     assert max(map(len, report.to_text().splitlines())) <= 80
-    assert from_json(report.to_json()) == report
-    without = json.loads(paper_report().to_json())
-    del without["cross_depth"]
-    assert from_json(json.dumps(without)).cross_depth == ()
-    assert from_json(json.dumps({**without, "cross_depth": [vars(cells[0])]})).cross_depth == cells
-    with pytest.raises(EvaluationError, match="unknown keys"):
-        from_json(json.dumps({**without, "cross_depth": [{**vars(cells[0]), "more": 1}]}))
+    assert as_told(report) == fields_of(report)
+    cell = {"query_depth": 2, "gallery_depth": 4, "rank1": 0.8, "mean_ap": 0.7}
+    assert as_told(report)["cross_depth"][1].items() >= cell.items()
+    assert as_told(paper_report())["cross_depth"] == []
 
 
 def test_a_report_may_hold_other_data_sets_with_intervals() -> None:
@@ -193,5 +184,6 @@ def test_a_report_may_hold_other_data_sets_with_intervals() -> None:
     report = replace(paper_report(), sets=rows)
     assert "cuhk01 (unseen)" in report.to_text()
     assert "33.4 ±2.6" in report.to_text()
-    assert from_json(report.to_json()) == report
-    assert from_json(paper_report().to_json()).sets == ()
+    assert as_told(report) == fields_of(report)
+    assert as_told(report)["sets"][0]["mean_ap"] == {"value": 0.334, "low": 0.308, "high": 0.36}
+    assert as_told(paper_report())["sets"] == []

@@ -5,10 +5,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import adln
 from adln.embeddings import unit_length
+from adln.errors import DatasetError
 from adln.evaluation.open_set import tpr_at_fpr
 from adln.evaluation.protocol import Evaluation, evaluate_embedded
-from adln.evaluation.unseen import SetRow, figures_of, measure_set, unseen_text, was_seen
+from adln.evaluation.unseen import (
+    SetRow,
+    figures_of,
+    measure_set,
+    require_known,
+    unseen_text,
+    was_seen,
+)
 
 MakeEvaluation = Callable[..., Evaluation]
 
@@ -139,9 +148,55 @@ def test_the_text_names_set_and_depth_and_fits_a_terminal(make_evaluation: MakeE
         ("market1501", "market1501 + folder", (), "seen"),
         ("cuhk01", "market1501 + unstated", (), "not stated"),
         ("cuhk01", "9 crops of 3 tracks of one site; started from a.onnx", (), "not stated"),
+        ("market1501", "Market-1501", (), "seen"),
+        ("market1501", "MSMT17, Market-1501", (), "seen"),
+        ("market1501", "trained on Market 1501", (), "seen"),
+        ("market1501", "MSMT17/DukeMTMC-reID", (), "unseen"),
+        ("msmt17", "Market1501-MSMT17_V2", (), "seen"),
+        ("dukemtmc", "MSMT17V2 and Market-1501-v15.09.15", (), "unseen"),
+        ("prid2011", "PRID 2011", (), "seen"),
+        ("ilids-vid", "i-LIDS-VID", (), "seen"),
+        ("ilids-vid", "", ("iLIDS-VID",), "seen"),
+        ("market1501", "", ("Market-1501",), "seen"),
+        ("market1501-shop", "Market-1501", (), "seen"),
+        ("folder-market1501", "market1501", (), "not stated"),
+        ("market1501", "my own pictures", (), "not stated"),
+        ("market1501", "cuhk03 + pictures of a shop", (), "not stated"),
+        ("market1501", "holidays", (), "not stated"),
+        ("viper", "viperfish", (), "not stated"),
+        ("cuhk01", "CUHK010", (), "not stated"),
+        ("market1501", "photographs", (), "unseen"),
+        ("market1501", "drawn people", (), "unseen"),
+        ("market1501", "photographs of Market", (), "not stated"),
+        ("made up", "market1501", (), "not stated"),
+        *(
+            (name, "market1501 + cuhk03 + photographs", (), expected)
+            for name, expected in (
+                ("market1501", "seen"),
+                ("cuhk03-labeled", "seen"),
+                ("cuhk01", "unseen"),
+                ("msmt17", "unseen"),
+            )
+        ),
     ],
 )
 def test_what_was_seen_is_told_from_names(
     dataset: str, trained_on: str, also: tuple[str, ...], expected: str
 ) -> None:
     assert was_seen(dataset, trained_on, also=also) == expected
+
+
+def test_the_shipped_networks_say_what_they_have_seen() -> None:
+    for known in (one for one in adln.networks() if one.shipped):
+        assert known.manifest is not None
+        labels = [
+            was_seen(name, known.manifest.training_data)
+            for name in ("market1501", "cuhk03", "cuhk01")
+        ]
+        assert labels == ["seen", "seen", "unseen"]
+
+
+def test_a_name_that_is_no_data_set_cannot_have_been_seen() -> None:
+    require_known(["Market-1501", "cuhk03-labeled", "folder"])
+    with pytest.raises(DatasetError, match="there is no data set 'makret1501'"):
+        require_known(["market1501", "makret1501"])

@@ -1,6 +1,8 @@
 """From crops to a network: learned, exported, judged on other tracks, and written if better."""
 
+import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -379,3 +381,15 @@ def export_instead(file: Path, patch: pytest.MonkeyPatch) -> None:
 
 def _killed(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_crops_may_have_names_in_no_encoding(tmp_path: Path, make_request: MakeRequest) -> None:
+    crop = tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"1\xe9.jpg")
+    crop.parent.mkdir()
+    crop.touch()
+    zero = np.zeros(1, np.int64)
+    crops = SiteCrops((crop,), zero, zero, None, ("door",))
+    request = make_request(tmp_path)
+    in_use = OnnxEmbedder(Path(request.network))
+    expected = hashlib.sha256(b"caf\xe9/1\xe9.jpg 0\n").hexdigest()[:16]
+    assert training._plan(request, crops, zero, None, in_use)["crops"] == expected

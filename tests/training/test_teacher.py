@@ -89,12 +89,15 @@ def test_its_space_is_that_of_the_same_network_once_described(
     openvino.save_model(openvino.Core().read_model(teacher_path), converted)
     say_bgr(converted)
     scaled = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    reversed_ = {"mean": IMAGENET_MEAN[::-1], "std": IMAGENET_STD[::-1]}
     known: list[tuple[Path, str, dict[str, tuple[float, float, float]]]] = [
         (converted, "bgr", {}),
         (teacher_path, "bgr", {}),
         (teacher_path, "rgb", {}),
         (teacher_path, "rgb", scaled),
+        (teacher_path, "bgr", reversed_),
     ]
+    pixels = crops(8)
     spaces: list[str] = []
     for path, colours, statistics in known:
         sidecar(path).unlink(missing_ok=True)
@@ -102,9 +105,12 @@ def test_its_space_is_that_of_the_same_network_once_described(
         chosen = TeacherNetwork(
             path=str(path), colours=colours, imagenet_statistics=bool(statistics)
         )
-        assert (Teacher(chosen, bf16=False).space,) == described.spaces
+        teacher = Teacher(chosen, bf16=False)
+        assert (teacher.space,) == described.spaces
         spaces += described.spaces
-    assert len(set(spaces)) == 4
+        found = adln.load(path).embed(list(pixels.permute(0, 2, 3, 1).numpy()))
+        np.testing.assert_allclose(teacher(pixels), found, atol=1e-5)
+    assert len(set(spaces)) == 5
 
 
 def test_a_converted_network_has_the_space_that_networks_were_trained_in(

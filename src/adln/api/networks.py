@@ -202,9 +202,10 @@ def load(
             or any ONNX or OpenVINO network that takes crops and returns embeddings. A network from
             elsewhere is described in a small file beside it the first time, from the next four
             arguments. With other arguments it is another network for galleries and calibrations.
-        mean: of pixels scaled to 0..1, subtracted, in the order of the channels; without it the
-            network gets pixels of 0..255.
-        std: standard deviation to divide by, after the mean is subtracted.
+        mean: of pixels scaled to 0..1, subtracted, in the order of `colours`; without it the
+            network gets pixels of 0..255. ImageNet's is 0.485, 0.456, 0.406 in "rgb" and 0.406,
+            0.456, 0.485 in "bgr".
+        std: standard deviation to divide by, after the mean is subtracted, in the same order.
         colours: "rgb" or "bgr", the order of the input channels; default: what the file says, else
             "rgb" with a warning.
         layout: "nchw" or "nhwc".

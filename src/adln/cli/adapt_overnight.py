@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.atomic import locked, require_writable, suffix_of
+from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector
+from adln.cameras.redaction import public_name
 from adln.cli import options
 from adln.cli.progress import RenewedLine, TrainingView, clock, mention
 from adln.errors import SettingsError, TracksError, TrainingError, how_to_install
 from adln.site.crops import SiteCrops, are_crops, has_tracks, list_crops
-from adln.site.harvest import harvest, is_harvested
+from adln.site.harvest import digest_of, harvest, harvest_again, harvested
 from adln.site.page import most_gained, write_page
 from adln.training.stopping import stop_on_request
 
@@ -55,7 +57,7 @@ _OPTIONS = (
         type=options.duration,
         default="8h",
         metavar="TIME",
-        help="How long live cameras are watched for crops.",
+        help="How long live cameras are watched for crops; recordings are read to their end.",
     ),
     options.path("--detector", help="See `adln watch`."),
     options.flag("--keep-crops", help="Keep the crops that were stored."),
@@ -183,10 +185,17 @@ def _crops(
     for place in sources:
         if Path(place).is_dir() and are_crops(Path(place)):
             list_crops([Path(place)])  # which says how crops tell their tracks
-    if sources and not is_harvested(target):
+    named, before = digest_of(_addresses(sources)), harvested(target)
+    if sources and before not in (named, ""):
         from adln.cli.watch import have_detector
         from adln.pipeline.plain_watch import settings_of
+        from adln.site.training import is_begun
 
+        if before is not None and is_begun(target.parent):
+            raise SettingsError(
+                f"{target.parent}: belongs to a run with other recordings or cameras. Resume it "
+                "with its original arguments, or name another --work."
+            )
         settings, base = settings_of(sources, gallery=target, detector=detector)
         if opened_detector is None and not settings.detector.boxes and not settings.detector.model:
             have_detector(yes=yes)
@@ -203,6 +212,7 @@ def _crops(
             settings,
             base,
             target,
+            sources=named,
             detector=opened_detector,
             should_stop=lambda: time.monotonic() - begun > collect,
             on_progress=lambda frames, tracks: live.renew(
@@ -211,7 +221,24 @@ def _crops(
             ),
         )
         live.end()
+        if not folders and not has_tracks(target):
+            shutil.rmtree(target)
+            raise TracksError(
+                f"nobody was followed in {', '.join(map(public_name, sources))}. Let cameras run "
+                "for longer, at a busier time, or give recordings on which people can be seen."
+            )
     return list_crops([*folders, *([target] if sources else [])])
+
+
+def _addresses(sources: Sequence[str]) -> list[str]:
+    """What is harvested, be it still there or not: recordings with their whole paths, cameras."""
+    base = Path.cwd()
+    if any(suffix_of(Path(source)) == ".toml" for source in sources):
+        from adln.pipeline.plain_watch import settings_of
+
+        settings, base = settings_of(sources)
+        sources = [camera.source for camera in settings.cameras]
+    return [source if is_live(source) else str(base / source) for source in sources]
 
 
 def _train(
@@ -232,6 +259,7 @@ def _train(
             )
     except TracksError:
         # The same crops would be refused again.
+        harvest_again(crops_folder)
         _clear(crops_folder, keep=keep)
         raise
     finally:

@@ -52,6 +52,13 @@ def average(
     network = average_networks([checkpoint.load_network(path) for path in network_paths])
     datasets = open_datasets(data_paths, layout)
     unlabelled = [pictures_below(folder) for folder in folders]
+    # What could fail is done before the work.
+    stated = [checkpoint.stated_data(path) for path in network_paths]
+    data = checkpoint.joined_data(
+        *stated,
+        *(dataset.name for dataset in datasets),
+        *names_of_pictures(path for folder in unlabelled for path in folder),
+    )
     sources = [*(dataset.train.paths for dataset in datasets), *unlabelled]
     paths = [paths[place] for paths in sources for place in evenly(len(paths), most)]
     if data_paths or folders:
@@ -59,12 +66,6 @@ def average(
             estimate_statistics(network, paths, on_progress=on_progress)
     if half:
         network.half()
-    stated = [checkpoint.stated_data(path) for path in network_paths]
-    data = checkpoint.joined_data(
-        *stated,
-        *(dataset.name for dataset in datasets),
-        *names_of_pictures(path for folder in unlabelled for path in folder),
-    )
     facts = {"networks": [path.name for path in network_paths], "crops": len(paths)}
     checkpoint.save_network(out, network, provenance={"data": data, "average": facts})
     if as_json:

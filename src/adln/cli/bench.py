@@ -9,7 +9,7 @@ from adln.atomic import require_writable
 from adln.bench.benchmark import BenchReport, BenchRow, best_accuracy, count_steps, run_benchmark
 from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
 from adln.cli import options
-from adln.cli.progress import counting, print_json, save_picture
+from adln.cli.progress import counting, mention, print_json, save_picture
 from adln.embedders.foreign import sidecar
 from adln.embedders.shipped import find_network
 from adln.errors import SettingsError
@@ -181,4 +181,4 @@ def _draw(report: BenchReport, given: dict[str, float], path: Path) -> None:
     save_picture(picture, path)
     left_out = len(report.rows) - len(points)
     rest = f" ({left_out} without an accuracy left out)" if left_out else ""
-    click.echo(f"picture: {path}{rest}", err=True)
+    mention(f"picture: {path}{rest}")

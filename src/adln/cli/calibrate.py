@@ -13,7 +13,7 @@ from adln.atomic import require_writable
 from adln.cli import options
 from adln.cli.adapt import tracked_crops, tracked_records
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.progress import counting, print_json, tell
+from adln.cli.progress import counting, mention, print_json, tell
 from adln.datasets.catalogue import open_dataset
 from adln.embedders.foreign import network_sha256
 from adln.embedders.session import OpenModel, open_session
@@ -251,10 +251,9 @@ def _from_gallery(
             "that network, or let a watch fill the gallery first."
         )
     if is_adapted:
-        click.echo(
+        mention(
             f"{folder} is adapted (`adln adapt`): there the thresholds stored with the adaptation "
-            "are asked first, and these only in other galleries.",
-            err=True,
+            "are asked first, and these only in other galleries."
         )
     materials = {}
     for depth in sorted({record.model.depth for record in mine}):

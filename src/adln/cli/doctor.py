@@ -19,6 +19,22 @@ from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
 from adln.pipeline.plain_watch import settings_of
 
 _CLEAR, _SOME = 0.98, 0.90
+# Settings that the second pass keeps; all others say where sightings go, or of whom there are none.
+_EXAMINED = (
+    "cameras",
+    "quality",
+    "crops_per_track",
+    "templates_per_person",
+    "detector",
+    "network",
+    "thresholds",
+    "travel",
+    "tracker",
+    "selection",
+    "identity",
+    "load",
+    "costs",
+)
 
 
 @click.command()
@@ -132,14 +148,12 @@ def _judgement(scores: Separation) -> str:
 def _effect(
     settings: watch_settings.WatchSettings, folder: Path, work: Path, detector: Detector | None
 ) -> list[str]:
-    settings = replace(
-        settings,
+    # A recording is examined, so nobody is told what happens in it.
+    settings = watch_settings.WatchSettings(
+        **{name: getattr(settings, name) for name in _EXAMINED},
         gallery=str(work / "gallery"),
         outbox=str(work / "outbox.db"),
         jsonl=watch_settings.JsonlSettings(path=str(work / "sightings.jsonl")),
-        mqtt=watch_settings.MqttSettings(),
-        webhook=watch_settings.WebhookSettings(),
-        metrics=watch_settings.MetricsSettings(),
     )
     count = counting_frames("watching with re-identification")
     summary = run_watch(

@@ -23,12 +23,14 @@ from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.features import (
     Features,
     FeatureSource,
+    can_hold,
     require_writable_format,
     write_features,
 )
 
 # Crops of a video that are held at a time.
 _CROPS_AT_ONCE = 256
+_NOT_HELD = "is not UTF-8, and a .parquet file holds no other; rename it, or write .npz."
 
 
 @click.command()
@@ -82,7 +84,9 @@ def embed(
     embedder = OnnxEmbedder(network, flip=flip, **effort)
     chosen = chosen_depth(embedder.depths, depth, network=network)
     if boxes_path is None:
-        found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
+        found = _embed_pictures(embedder, sources, chosen, out, quiet=quiet)
+    elif not can_hold(out, str(sources[0])):
+        raise SettingsError(f"{sources[0]}: its name {_NOT_HELD}")
     else:
         found = _embed_video(embedder, sources, boxes_path, camera, chosen, quiet=quiet)
     tell_left_out(found.problems)
@@ -131,10 +135,12 @@ class _Embedded:
 
 
 def _embed_pictures(
-    embedder: OnnxEmbedder, sources: tuple[Path, ...], depth: int, *, quiet: bool
+    embedder: OnnxEmbedder, sources: tuple[Path, ...], depth: int, out: Path, *, quiet: bool
 ) -> _Embedded:
     problems: list[str] = []
-    paths = find_pictures(sources, on_left_out=problems.append)
+    there = find_pictures(sources, on_left_out=problems.append)
+    paths = [path for path in there if can_hold(out, str(path))]
+    problems += [f"{path}: its name {_NOT_HELD}" for path in there if not can_hold(out, str(path))]
     with counting(len(paths), "embedding", quiet=quiet) as on_progress:
         result = embedder.embed_pictures(paths, on_progress=on_progress)
     return _Embedded(

@@ -16,7 +16,7 @@ from adln.atomic import require_writable, suffix_of
 from adln.bench.cascade_costs import measure_costs
 from adln.cli import options
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.progress import counting, print_json
+from adln.cli.progress import counting, mention, print_json
 from adln.cli.report_files import write_report
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import look_alike_note
@@ -29,7 +29,7 @@ from adln.evaluation.open_set import OpenSetResult, evaluate_open_set, open_set_
 from adln.evaluation.protocol import Evaluation, evaluate_embedded
 from adln.evaluation.protocol import evaluate as run
 from adln.evaluation.report import make_report
-from adln.evaluation.unseen import SetRow, measure_set, unseen_text, was_seen
+from adln.evaluation.unseen import SetRow, measure_set, require_known, unseen_text, was_seen
 from adln.features import SUFFIXES, read_features
 
 
@@ -111,6 +111,7 @@ def evaluate(
     """
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)
+    require_known(seen_names)
     datasets = [open_dataset(path, layout) for path in data]
     titles = _titles(datasets)
     wanted = tuple(sorted(set(depths)))
@@ -123,7 +124,7 @@ def evaluate(
     evaluations, sets = list[Evaluation](), list[SetRow]()
     for dataset, title in zip(datasets, titles, strict=True):
         if dataset.left_out:
-            click.echo(dataset.left_out, err=True)
+            mention(dataset.left_out)
         pictures = len(dataset.query) + len(dataset.gallery)
         label = "embedding" if len(datasets) == 1 else f"embedding {title}"
         with counting(pictures, label, quiet=as_json) as on_progress:
@@ -163,7 +164,7 @@ def evaluate(
         }
         if report_folder is not None:
             own = report_folder if number == 0 else report_folder / title
-            click.echo(f"report: {write_report(own, report, evaluation)}", err=True)
+            mention(f"report: {write_report(own, report, evaluation)}")
         cascade = evaluate_cascade(evaluation) if with_cascade else None
         costs = None
         if cascade is not None and len(networks) > 1:

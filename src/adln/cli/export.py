@@ -8,7 +8,7 @@ import click
 
 from adln.atomic import suffix_of
 from adln.cli import options
-from adln.cli.progress import counting, print_json
+from adln.cli.progress import counting, mention, print_json
 from adln.datasets.catalogue import open_dataset
 from adln.manifest import PRECISIONS
 
@@ -78,7 +78,7 @@ def export(
             network,
             out,
             dataset=dataset,
-            on_step=None if as_json else lambda text: click.echo(text, err=True),
+            on_step=None if as_json else mention,
             on_progress=on_progress,
             **how,
         )

@@ -20,6 +20,7 @@ from adln.cli import (  # noqa: F401 - these add their commands to the group
 from adln.cli.gallery_rules import rules_in_words
 from adln.cli.gallery_words import called, gallery, many, moment, open_folder, short, tick, when
 from adln.cli.progress import counting, print_json, tell, tell_left_out, warn
+from adln.datasets.pictures import find_pictures
 from adln.errors import SettingsError
 from adln.gallery.enrolling import Enrolment, people_of
 from adln.gallery.exchange import count_rows, export_parquet, import_parquet
@@ -114,10 +115,11 @@ def enrol(
             "are people; one only."
         )
     people = people_of(sources, name=name, nobody=nobody, each_folder=each_folder)
+    left_out: list[str] = []
+    find_pictures(sources, on_left_out=left_out.append)
     when_s = time.time() if seen is None else as_time_seen(moment(seen), "--time")
     look = Network(network, depth=depth)
     stored = here = 0
-    left_out: list[str] = []
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
         enrolment = Enrolment(
             opened,

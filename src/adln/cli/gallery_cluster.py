@@ -6,7 +6,7 @@ import click
 
 from adln.cli import options
 from adln.cli.gallery_words import few, gallery, open_place, when
-from adln.cli.progress import save_picture
+from adln.cli.progress import mention, save_picture
 from adln.embedders.foreign import network_sha256
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError
@@ -150,7 +150,7 @@ def _text(
 
 def _draw(path: Path, groups: list[Group], thumbnails: dict[int, bytes]) -> None:
     if not thumbnails:
-        click.echo("no sheet: no thumbnails were kept", err=True)
+        mention("no sheet: no thumbnails were kept")
         return
     rows = [
         (

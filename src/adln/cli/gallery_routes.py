@@ -11,6 +11,7 @@ import click
 from adln.atomic import atomic_write
 from adln.cli import options
 from adln.cli.gallery_words import actor, gallery, period
+from adln.cli.progress import mention
 from adln.errors import SettingsError
 from adln.gallery.routes import movements
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -70,7 +71,7 @@ def routes(
         )
     with atomic_write(out, raises=SettingsError, instead="name another file") as file:
         file.write(table.getvalue().encode("utf-8"))
-    click.echo(f"routes: {out}", err=True)
+    mention(f"routes: {out}")
 
 
 def _moment(time_s: float) -> str:

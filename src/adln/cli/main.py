@@ -5,6 +5,7 @@ no torch.
 """
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -147,6 +148,10 @@ def main() -> None:
         # Closed by whoever started this (`<&-`); no file of ours may get its number either.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # The name of a file need not be in the encoding of the terminal, or in any.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Ended like Ctrl-C, so that temporary files are removed; `nohup` stays in force.
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):

@@ -62,11 +62,15 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 @click.option(
     "--mean",
     type=triple,
-    metavar="R,G,B",
-    help="Mean of pixels scaled to 0..1; without it the network gets 0..255.",
+    metavar="X,Y,Z",
+    help="Mean of pixels scaled to 0..1, in the order of --colours (ImageNet's of bgr: "
+    "0.406,0.456,0.485); without it the network gets 0..255.",
 )
 @click.option(
-    "--std", type=triple, metavar="R,G,B", help="Standard deviation of pixels scaled to 0..1."
+    "--std",
+    type=triple,
+    metavar="X,Y,Z",
+    help="Standard deviation of pixels scaled to 0..1, in the order of --colours.",
 )
 @click.option(
     "--colours",
@@ -74,7 +78,9 @@ def networks(ctx: click.Context, as_json: bool) -> None:
     help="Order of the channels; default: what the file says, else rgb.",
 )
 @options.shown("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw")
-@click.option("--training-data", default="", help="Data that it was trained on.")
+@click.option(
+    "--training-data", default="", help="Data that it was trained on: market1501 + msmt17."
+)
 @click.option("--licence", default="", help="Its licence.")
 @options.path(
     "--reference",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 from PIL import Image
@@ -20,13 +20,32 @@ if TYPE_CHECKING:
 _NAMED = 20
 
 
+class _Whatever:
+    """Standard error, whatever becomes of it; see `mention`."""
+
+    def write(self, text: str) -> None:
+        """Write, if that is possible."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal; the bar is drawn on one only."""
+        return sys.stderr.isatty()
+
+
 @contextmanager
 def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """Show a bar while the block runs; yields what is to be told of pictures just finished."""
     if quiet:
         yield lambda _: None
         return
-    with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True) as bar:
+    file = cast(TextIO, _Whatever())
+    with click.progressbar(length=total, label=label, file=file, show_pos=True) as bar:
         yield bar.update
 
 
@@ -153,7 +172,11 @@ def print_json(value: Any, *, indent: int | None = 2, ensure_ascii: bool = True)
 
 def warn(text: str, *, err: bool = True) -> None:
     """A line in yellow, on standard error unless it belongs to the outcome."""
-    click.secho(text, fg="yellow", err=err)
+    text = click.style(text, fg="yellow")
+    if err:
+        mention(text)
+    else:
+        click.echo(text)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

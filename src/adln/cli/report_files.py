@@ -47,8 +47,9 @@ def write_report(folder: Path, report: EvaluationReport, evaluation: Evaluation)
             pictures.append(
                 RankedListPicture(names[depth], picture, ranked_list.describe_ranked_lists(rows))
             )
-        (folder / "report.txt").write_text(report.to_text() + "\n", encoding="utf-8")
-        (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+        for name, text in (("report.txt", report.to_text()), ("report.json", report.to_json())):
+            # Names of files that are not UTF-8 are escaped, as JSON does it, too.
+            (folder / name).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         page = folder / PAGE_NAME
         write_html(page, report, pictures)
         return page

@@ -12,7 +12,7 @@ from adln.api.networks import Network
 from adln.cameras.finding import PeopleFinder
 from adln.cli import options
 from adln.cli.gallery_words import actor, period, when
-from adln.cli.progress import print_json, save_picture
+from adln.cli.progress import mention, print_json, save_picture
 from adln.crops import cut, picture_size, read_crop, read_image
 from adln.embedders.quality import Quality, depths_for, files_for
 from adln.gallery.records import NO_PERSON, Filter, SearchResult, pool_track
@@ -110,7 +110,7 @@ def search(
         save_picture(picture, out)
         without = len(result) - sum(record.thumbnail is not None for record in records)
         note = f" ({without} without a stored picture)" if without else ""
-        click.echo(f"ranked list: {out}{note}", err=True)
+        mention(f"ranked list: {out}{note}")
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ def whiten(
     datasets = open_datasets(data_paths, layout)
     splits = [dataset.train for dataset in datasets]
     unlabelled = [path for folder in folders for path in pictures_below(folder)]
+    # What could fail is done before the work.
+    provenance = checkpoint.read_provenance(network_path)
+    data = checkpoint.joined_data(
+        checkpoint.stated_data(network_path),
+        *(dataset.name for dataset in datasets),
+        *names_of_pictures(unlabelled),
+    )
     counts = [*map(len, splits), len(unlabelled)]
     most = sum(min(count, whitening.CROPS) for count in counts)
     with counting(most, "embedding", quiet=as_json) as on_progress:
@@ -84,12 +91,7 @@ def whiten(
     facts = {**asdict(strength), "crops": crops, "exits": sorted(exits or own)}
     if half:
         network.half()
-    data = checkpoint.joined_data(
-        checkpoint.stated_data(network_path),
-        *(dataset.name for dataset in datasets),
-        *names_of_pictures(unlabelled),
-    )
-    provenance = {**checkpoint.read_provenance(network_path), "data": data, "whitening": facts}
+    provenance = {**provenance, "data": data, "whitening": facts}
     checkpoint.save_network(out, network, provenance=provenance)
     if as_json:
         print_json({"network": str(out), **facts}, indent=None)

@@ -3,6 +3,7 @@
 Opens the data sets of Sec. III.A and the user's own.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -40,6 +41,19 @@ LAYOUTS: dict[str, tuple[Callable[[Path], ReidDataset], Callable[[Path], bool]]]
 
 NAMELESS = ("folder", "csv")
 """Layouts of one's own pictures, which do not identify the people in them."""
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+_BY_PLAIN_NAME = {_plain(name): name for name in LAYOUTS if name not in NAMELESS}
+_ANY_NAME = "|".join("[-_. ]?".join(name) for name in _BY_PLAIN_NAME)
+# A name with what is written to it, which says the part or edition: "cuhk03-labeled".
+_NAME = re.compile(
+    rf"(?<![a-z0-9])({_ANY_NAME})(?:reid|v\d)?(?![a-z0-9])(?:[-_.](?!{_ANY_NAME})[a-z0-9]+)*",
+    re.IGNORECASE,
+)
 
 _EXPECTED = f"""Expected one of:
   market1501  folders {TRAIN_FOLDER}, {QUERY_FOLDER}, {GALLERY_FOLDER}
@@ -127,8 +141,18 @@ def open_datasets(roots: Sequence[Path], layout: str = "auto") -> list[ReidDatas
 
 
 def family(name: str) -> str:
-    """The data set whose people are shown: "cuhk03-labeled" and "cuhk03-detected" are one."""
-    return name.strip().lower().split("-")[0]
+    """The data set whose people are shown, however its name is spelt: mostly a key of `LAYOUTS`.
+
+    "cuhk03-labeled" and "CUHK03-detected" are one. Of names that are not known it is the part
+    before a hyphen.
+    """
+    found = _NAME.match(name.strip())
+    return _BY_PLAIN_NAME[_plain(found[1])] if found else name.strip().lower().split("-")[0]
+
+
+def names_in(text: str) -> tuple[set[str], str]:
+    """The known data sets that a text names, however spelt, as keys of `LAYOUTS`; and the rest."""
+    return {_BY_PLAIN_NAME[_plain(found[1])] for found in _NAME.finditer(text)}, _NAME.sub("", text)
 
 
 def names_of_pictures(paths: Iterable[Path]) -> list[str]:
@@ -140,8 +164,8 @@ def names_of_pictures(paths: Iterable[Path]) -> list[str]:
 
     @cache
     def name_of(folder: Path) -> str:
-        # A folder above may be one that cannot be listed.
-        with suppress(DatasetError):
+        # A folder above may be one that cannot be listed, or whose folders cannot be looked into.
+        with suppress(DatasetError, OSError):
             found = recognise(folder)
             if found is not None and found not in NAMELESS:
                 return found

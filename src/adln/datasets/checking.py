@@ -233,6 +233,12 @@ def look_alike_note(dataset: ReidDataset) -> str:
     )
 
 
+def _kind(path: Path) -> str:
+    if not path.is_dir():
+        return ""
+    return "/ (a link)" if path.is_symlink() else "/ (cannot be read)"
+
+
 def _problems_of_files(dataset: ReidDataset, corrupt: Sequence[str]) -> Iterator[str]:
     # Readers that walk folders cannot list a missing file; those that read lists can.
     missing = [path for split in dataset.splits for path in split.paths if not path.is_file()]
@@ -241,10 +247,7 @@ def _problems_of_files(dataset: ReidDataset, corrupt: Sequence[str]) -> Iterator
     more = f"\n  and {len(corrupt) - 8:,} more" if len(corrupt) > 8 else ""
     yield from _if_any(corrupt, f"cannot be decoded:{first}{more}")
     unreadable, stray = (
-        shown(
-            f"{path.relative_to(dataset.root)}{'/ (a link)' if path.is_dir() else ''}"
-            for path in paths
-        )
+        shown(f"{path.relative_to(dataset.root)}{_kind(path)}" for path in paths)
         for paths in (dataset.unreadable, dataset.stray)
     )
     yield from _if_any(

@@ -30,6 +30,7 @@ _LIKE_A_CAMERA = re.compile(r"(?:c|cam|camera)[-_ ]?(?:\d+|[a-z])", re.IGNORECAS
 _CAMERA_PREFIX = re.compile(rf"{_CAMERA.pattern}[-_ ]", re.IGNORECASE)
 _COLUMNS = ("path", "person", "camera")
 _TABLE_SUFFIX = ".csv"
+_LONGEST_HEADER = 65_536  # characters; what goes on beyond is no table of pictures
 
 
 class _Record(NamedTuple):
@@ -188,9 +189,12 @@ def is_csv(path: Path) -> bool:
     tables = _tables(path)
     if len(tables) != 1:
         return False
-    # The folder may contain a table of something else.
-    with tables[0].open(encoding="utf-8-sig", errors="replace") as lines:
-        return set(_COLUMNS) <= set(_cells_of_header(lines.readline()))
+    # The folder may contain a table of something else, or of somebody else.
+    try:
+        with tables[0].open(encoding="utf-8-sig", errors="replace") as lines:
+            return set(_COLUMNS) <= set(_cells_of_header(lines.readline(_LONGEST_HEADER)))
+    except OSError:
+        return False
 
 
 def _find_table(root: Path) -> Path:
@@ -208,7 +212,11 @@ def _find_table(root: Path) -> Path:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [entry for entry in listing.entries(folder) if suffix_of(entry) == _TABLE_SUFFIX]
+    return [
+        entry
+        for entry in listing.entries(folder)
+        if suffix_of(entry) == _TABLE_SUFFIX and entry.is_file()
+    ]
 
 
 def _cells_of_header(header: str) -> list[str]:

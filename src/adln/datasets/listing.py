@@ -81,20 +81,22 @@ def pictures_below(folder: Path) -> list[Path]:
 def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
     """List what is in a folder or its subfolders and is not among the pictures that were read.
 
-    Other picture files, and links to folders below which nothing was read, in sorted order. Links
-    are not followed, because they may be circular. Hidden files and folders are ignored.
+    Other picture files, links to folders below which nothing was read, and folders that cannot be
+    read, in sorted order. Links are not followed, because they may be circular. Hidden files and
+    folders are ignored.
     """
     known = set(read)
     parents = {parent for path in known for parent in path.parents}
     found: list[Path] = []
-    for name, folders, files in os.walk(folder):
+    closed: list[OSError] = []
+    for name, folders, files in os.walk(folder, onerror=closed.append):
         here = Path(name)
         folders[:] = [inside for inside in folders if not inside.startswith(".")]
         links = (here / inside for inside in folders if (here / inside).is_symlink())
         found += [link for link in links if link not in parents]
         pictures = (here / file for file in files if is_image_name(file))
         found += [picture for picture in pictures if picture not in known]
-    return sorted(found)
+    return sorted([*found, *(Path(error.filename) for error in closed)])
 
 
 def delimiter_of(header: str) -> str:

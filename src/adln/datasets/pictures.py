@@ -23,11 +23,12 @@ def find_pictures(
     A folder is searched with its subfolders, in the order of names; hidden files are ignored. A
     file may have any name. A list is a CSV file with a column "path", or a .txt file with one path
     per line, relative to the list. `on_left_out` is called with a message for each entry of a
-    folder that has a picture's name but is not a file, and for each link to another folder, which
-    is not followed.
+    folder that has a picture's name but is not a file, for each link to another folder, which is
+    not followed, and for each subfolder that cannot be read.
 
     Raises:
-        DatasetError: a source is missing, a folder has no pictures, or a list has no paths.
+        DatasetError: a source is missing or cannot be read, a folder has no pictures, or a list has
+            no paths.
     """
     found: list[Path] = []
     for source in map(Path, sources):
@@ -45,7 +46,14 @@ def find_pictures(
 def _in_folder(folder: Path, on_left_out: Callable[[str], None]) -> list[Path]:
     pictures: list[Path] = []
     left_out: list[str] = []
-    for name, folders, files in os.walk(folder):
+
+    def closed(error: OSError) -> None:
+        text = f"{error.filename}: the folder cannot be read ({error.strerror or error})."
+        if Path(error.filename) == folder:
+            raise DatasetError(text) from error
+        left_out.append(text)
+
+    for name, folders, files in os.walk(folder, onerror=closed):
         here = Path(name)
         folders[:] = [inside for inside in folders if not inside.startswith(".")]
         left_out += [

@@ -88,7 +88,8 @@ class ReidDataset:
         notice: A notice for users; empty if none.
         junk: Pictures left out because the layout defines them as junk (person -1).
         unreadable: Pictures left out because their name does not give person and camera.
-        stray: Pictures, and links to folders, left out because the layout has none in such places.
+        stray: Pictures, links to folders, and folders that cannot be read, left out because the
+            layout has none in such places.
         remarks: Facts about how it was read, a sentence each.
     """
 

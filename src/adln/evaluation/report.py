@@ -13,11 +13,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from adln import __version__
-from adln.errors import EvaluationError, ModelFileError
 from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
 from adln.evaluation.unseen import SetRow, unseen_text
-from adln.strict import parse_json, read_strictly
 
 FORMAT = "adln-evaluation-report-1"
 
@@ -123,7 +121,7 @@ class EvaluationReport:
         )
 
     def to_json(self) -> str:
-        """The report as JSON, for `from_json` or other programs."""
+        """The report as JSON, for other programs."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False)
 
 
@@ -223,26 +221,6 @@ def make_report(
         cross_depth=tuple(cross_depth),
         sets=tuple(sets),
     )
-
-
-def from_json(text: str) -> EvaluationReport:
-    """Read a report that `EvaluationReport.to_json` wrote.
-
-    Raises:
-        EvaluationError: The text is not JSON, or not a report of this format.
-    """
-    try:
-        document = parse_json(text)
-    except ValueError as error:
-        raise EvaluationError(f"This is not an evaluation report: {error}.") from error
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise EvaluationError(f"This is not an evaluation report of format {FORMAT!r}.")
-    try:
-        return read_strictly(EvaluationReport, document, "the report")
-    except ModelFileError as error:
-        raise EvaluationError(
-            f"The evaluation report is incomplete or altered: {error}."
-        ) from error
 
 
 def aligned(table: Sequence[Sequence[str]], *, words: int) -> list[str]:

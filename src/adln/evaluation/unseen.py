@@ -22,8 +22,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.catalogue import NAMELESS, family
+from adln.datasets.catalogue import LAYOUTS, NAMELESS, family, names_in
 from adln.embeddings import unit_length
+from adln.errors import DatasetError
 from adln.evaluation.open_set import can_tell, threshold_at
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import row_blocks
@@ -40,8 +41,8 @@ _QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 _SAMPLED_QUERIES = 64
 NOT_STATED = "unstated"
 """In the training data of a network: further data whose name is not known."""
-# These, and a site's own crops, do not identify the people in them.
-_NAMELESS = frozenset({*NAMELESS, "site", NOT_STATED})
+# Training data that is known to be of none of the data sets.
+_OF_NO_SET = ("photographs", "drawn people")
 # Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 
@@ -83,19 +84,33 @@ class SetRow:
 def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen:
     """Whether a network was trained on a data set.
 
-    The part after a hyphen is ignored: "cuhk03-labeled" and "cuhk03-detected" show the same people.
+    However their names are spelt; "cuhk03-labeled" and "cuhk03-detected" show the same people, and
     CUHK02 contains CUHK01. `trained_on` names data sets, from the network file ("" if it has none),
-    `also` further ones.
+    `also` further ones. Where it says anything else, such as "my own pictures", whose they are is
+    not known, so that no other data set is unseen.
     """
     own = family(dataset)
-    stated = {family(name) for name in re.split(r"[,;+\s]+", trained_on) if name}
-    named = {family(name) for name in also}
-    held = {_HOLDS[name] for name in stated | named if name in _HOLDS}
-    if own in named | held:
+    stated, rest = names_in(trained_on)
+    stated |= {family(name) for name in also}
+    if own in stated | {_HOLDS[name] for name in stated if name in _HOLDS}:
         return "seen"
-    if not stated or own in _NAMELESS or stated & _NAMELESS:
-        return "seen" if own in stated - _NAMELESS else "not stated"
-    return "seen" if own in stated else "unseen"
+    unknown = [
+        part
+        for part in map(str.strip, re.split(r"[,;+]|\band\b", rest.lower()))
+        if re.search(r"\w", part) and part not in _OF_NO_SET
+    ]
+    is_known = own in LAYOUTS and own not in NAMELESS
+    return "unseen" if trained_on.strip() and is_known and not unknown else "not stated"
+
+
+def require_known(seen: Sequence[str]) -> None:
+    """Raise a DatasetError of a name, for `also` of `was_seen`, that is no data set's."""
+    for name in seen:
+        if family(name) not in LAYOUTS:
+            raise DatasetError(
+                f"there is no data set {name!r} that a network can have seen; known: "
+                f"{', '.join(LAYOUTS)}."
+            )
 
 
 def measure_set(

@@ -43,7 +43,8 @@ def write_html(
     path: Path, report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()
 ) -> None:
     """Write the page to a file; see `report_html`."""
-    path.write_text(report_html(report, ranked_lists), encoding="utf-8")
+    page = report_html(report, ranked_lists)
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def report_html(report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()) -> str:

@@ -4,9 +4,10 @@ Detector, trackers and crop selection are those of a watch. Crops are pictures o
 stored only in the given folder, readable by its owner only, and the caller must delete them.
 """
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from adln.cameras.selection import CropSelector, TrackReport
 from adln.errors import SettingsError
 from adln.pipeline.assembly import assemble
 from adln.pipeline.watch_settings import WatchSettings
+from adln.site.crops import has_tracks
+from adln.strict import parse_json
 
 CROPS_OF_A_TRACK = 8
 CROP_SIZE = (256, 128)
@@ -26,9 +29,27 @@ _DONE = "harvested.json"
 _QUALITY = 95
 
 
-def is_harvested(folder: Path) -> bool:
-    """Whether a harvest into this folder is complete."""
-    return (folder / _DONE).is_file()
+def digest_of(sources: Iterable[str]) -> str:
+    """Identifies recordings and cameras in any order, without the passwords in their addresses."""
+    return hashlib.sha256("\n".join(sorted(sources)).encode(errors="surrogateescape")).hexdigest()
+
+
+def harvested(folder: Path) -> str | None:
+    """Whose harvest into this folder is complete and found people: the digest of its sources.
+
+    "" if an earlier version has not stated it; None if there is no such harvest.
+    """
+    try:
+        facts = parse_json((folder / _DONE).read_text(encoding="utf-8"))
+        sources = str(facts.get("sources", ""))
+    except (OSError, ValueError, AttributeError):
+        return None
+    return sources if has_tracks(folder) else None
+
+
+def harvest_again(folder: Path) -> None:
+    """Let the next run harvest into this folder again; crops that are there stay until then."""
+    (folder / _DONE).unlink(missing_ok=True)
 
 
 def harvest(
@@ -36,6 +57,7 @@ def harvest(
     folder: Path,
     target: Path,
     *,
+    sources: str = "",
     detector: Detector | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int], object] = lambda _frames, _tracks: None,
@@ -43,9 +65,10 @@ def harvest(
     """Store crops of all tracks in the layout of `adln.site.crops`; returns the number of tracks.
 
     An interrupted harvest starts again, except that crops from live cameras are kept. The settings
-    are of a watch, whose gallery is not used; `folder` is the base of their relative paths, and a
-    `detector` replaces theirs. `should_stop` is asked after each round; live cameras never end by
-    themselves. `on_progress` gets the frames processed and the tracks stored so far.
+    are of a watch, whose gallery is not used; `folder` is the base of their relative paths,
+    `sources` the digest of what they name, and a `detector` replaces theirs. Recordings are read to
+    their end; live cameras never end by themselves, so where there is one, `should_stop` is asked
+    after each round. `on_progress` gets the frames processed and the tracks stored so far.
 
     Raises:
         AdlnError: a camera, the detector or the disk fails.
@@ -60,6 +83,7 @@ def harvest(
         if not assembly.live:
             _prepare(target, anew=True)
             run = 1
+        harvest_again(target)
         (target / f"run-{run}").touch()
         selectors = {
             name: CropSelector(
@@ -81,7 +105,7 @@ def harvest(
                 last_s[name] = frame.time_s
             frames_seen += len(frames)
             on_progress(frames_seen, stored)
-            if should_stop():
+            if assembly.live and should_stop():
                 break
         for name, part in assembly.parts.items():
             for report in selectors[name].end(part.tracker.finish(), last_s[name]):
@@ -89,8 +113,9 @@ def harvest(
     finally:
         assembly.close()
         shutil.rmtree(work, ignore_errors=True)
+    facts = {"tracks": stored, "frames": frames_seen, "sources": sources}
     with atomic_write(target / _DONE, raises=SettingsError) as file:
-        file.write(json.dumps({"tracks": stored, "frames": frames_seen}).encode())
+        file.write(json.dumps(facts).encode())
     return stored
 
 

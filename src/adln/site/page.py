@@ -24,7 +24,7 @@ def write_page(path: Path, facts: Mapping[str, Any], tracks: Sequence[Sequence[P
         SettingsError: the file cannot be written.
     """
     with atomic_write(path, raises=SettingsError) as file:
-        file.write(page(facts, tracks).encode())
+        file.write(page(facts, tracks).encode(errors="backslashreplace"))
 
 
 def most_gained(comparison: NetworkComparison, paths: Sequence[Path]) -> list[list[Path]]:

@@ -10,6 +10,7 @@ result in the work folder, so that an interrupted run can resume.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -132,6 +133,11 @@ def past_outcome(request: SiteRequest) -> SiteOutcome | None:
             f"{request.work}: belongs to a run that wrote {facts.get('out')}. Name another --work."
         )
     return SiteOutcome(str(facts["reason"]), facts)
+
+
+def is_begun(work: Path) -> bool:
+    """Whether a training in this work folder has begun, which goes on with the same crops only."""
+    return (work / _PLAN).is_file()
 
 
 def require_new(request: SiteRequest) -> None:
@@ -354,7 +360,7 @@ def _plan(
     names = hashlib.sha256()
     for at in fitting:
         path = crops.paths[at]
-        names.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode())
+        names.update(os.fsencode(f"{path.parent.name}/{path.name} {path.stat().st_size}\n"))
     own = {
         "crops": names.hexdigest()[:16],
         "start": _digest(request.start)[:16],

@@ -50,8 +50,12 @@ class TeacherNetwork:
     @property
     def form(self) -> PixelForm:
         """Format of the pixels that it gets, as `adln networks add` describes it."""
-        statistics = (IMAGENET_MEAN, IMAGENET_STD) if self.imagenet_statistics else (None, None)
-        return PixelForm(colours=self.colours, mean=statistics[0], std=statistics[1])
+        if not self.imagenet_statistics:
+            return PixelForm(colours=self.colours)
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+        if self.colours == "bgr":
+            mean, std = mean[::-1], std[::-1]
+        return PixelForm(colours=self.colours, mean=mean, std=std)
 
 
 class LiveTeacher(Protocol):
@@ -122,17 +126,17 @@ class Teacher:
         for file in files:
             digest.update(file.read_bytes())
         self.digest = digest.hexdigest()
-        self.space = chosen.form.identity(self.digest, path)[:SPACE_DIGITS]
-        self._chosen = chosen
+        self._form = chosen.form
+        self.space = self._form.identity(self.digest, path)[:SPACE_DIGITS]
 
     def __call__(self, crops: Tensor) -> Tensor:
         """See `LiveTeacher`."""
-        pixels = crops.float()
-        if self._chosen.imagenet_statistics:
-            mean, std = (torch.tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
-            pixels = (pixels / 255 - mean.to(pixels.device)) / std.to(pixels.device)
-        if self._chosen.colours == "bgr":
+        pixels, form = crops.float(), self._form
+        if form.colours == "bgr":
             pixels = pixels.flip(1)
+        if form.mean is not None and form.std is not None:
+            mean, std = (pixels.new_tensor(x)[:, None, None] for x in (form.mean, form.std))
+            pixels = (pixels / 255 - mean) / std
         missing = -len(crops) % _TOGETHER
         parts = F.pad(pixels.contiguous().cpu(), (0, 0) * 3 + (0, missing)).split(_TOGETHER)
         given = np.concatenate([self._model([part.numpy()])[0] for part in parts])
