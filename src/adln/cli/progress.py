@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _NAMED = 20
 
 
-class _Whatever:
-    """Standard error, whatever becomes of it; see `mention`."""
+class _LenientStderr:
+    """Standard error, whose loss ends no work; see `mention`."""
 
     def write(self, text: str) -> None:
         """Write, if that is possible."""
@@ -44,7 +44,7 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
     if quiet:
         yield lambda _: None
         return
-    file = cast(TextIO, _Whatever())
+    file = cast(TextIO, _LenientStderr())
     with click.progressbar(length=total, label=label, file=file, show_pos=True) as bar:
         yield bar.update
 
