@@ -15,11 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from adln.cameras.live import LiveCamera
 from adln.cli.main import adln
 from adln.cli.watch import run_watch
 from adln.gallery.records import Filter
 from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.assembly import assemble
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.watch import WatchProgress
 from adln.pipeline.watch_settings import read_watch_settings
@@ -349,6 +351,21 @@ def test_live_and_recorded_cameras_can_be_watched_together(config: Path) -> None
     assert running.returncode == 0, errors
     assert {"door"} <= {one["camera_name"] for one in sightings(config)}
     assert "s3cret" not in errors
+
+
+def test_live_cameras_have_one_clock(config: Path) -> None:
+    """With their own, one that is away while the clock is set back would lag behind for hours."""
+    live = "".join(
+        f'[[cameras]]\nname = "live {number}"\nnumber = {number}\n'
+        f'source = "http://127.0.0.1:1/{number}.jpg"\n'
+        for number in (5, 6)
+    )
+    config.write_text(live + config.read_text())
+    assembly = assemble(read_watch_settings(config), config.parent)
+    clocks = [one._clock for one in assembly.cameras._sources if isinstance(one, LiveCamera)]
+    assembly.close()
+    assert len(clocks) == 2
+    assert clocks[0] is clocks[1]
 
 
 def test_after_a_kill_ids_are_the_same_and_nothing_acknowledged_is_lost(config: Path) -> None:

@@ -49,7 +49,7 @@ class LiveCamera(Reporting):
         source: argument of `open_capture`: "rtsp://...", "usb:0".
         buffer_frames: decoded frames that may wait; beyond that the oldest are dropped and counted.
         backoff: pauses between attempts to connect.
-        clock: for frame times.
+        clock: for frame times; the same one for all cameras that are watched together.
         monotonic: measures silence, in s.
         wait: sleeps for this many seconds or until the camera is closed.
         on_frame: called in the camera's thread when a frame has come or the camera has ended.

@@ -15,6 +15,7 @@ from adln.atomic import is_there
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
+from adln.cameras.clocks import SteadyClock
 from adln.cameras.detector import Detector, YoloxDetector
 from adln.cameras.fetching import default_detector
 from adln.cameras.recordings import ImageFolder, VideoFile
@@ -153,7 +154,7 @@ def assemble(
                 for a, b in combinations(way.cameras, 2)
             },
         )
-        parts = {}
+        parts, clock = {}, SteadyClock()
         appearance = open_appearance(settings, embedder)
         for camera in settings.cameras:
             address = camera.source if is_live(camera.source) else str(folder / camera.source)
@@ -162,6 +163,7 @@ def assemble(
                 camera.name,
                 fps=camera.fps,
                 start_s=camera.start_s,
+                clock=clock,
                 on_frame=group.wake,
             )
             group.add(source)
