@@ -9,6 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.assembly import assemble
 from adln.pipeline.outbox import Outbox
+from adln.pipeline.timeline import Timeline
 from adln.pipeline.watch import WatchProgress
 from adln.pipeline.watch_settings import read_watch_settings
 
@@ -163,6 +165,24 @@ def test_the_report_shows_pictures_where_they_are_wanted(config: Path, tmp_path:
     watch(config, "--quiet", "--set=pictures=true", "--report", tmp_path / "out")
     page = (tmp_path / "out" / "identities.html").read_text()
     assert "data:image/jpeg;base64," in page
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_pictures_are_kept_for_a_report_only(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_wanted: bool
+) -> None:
+    made: list[Timeline] = []
+
+    class Kept(Timeline):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr("adln.cli.watch.Timeline", Kept)
+    settings = read_watch_settings(config, ("pictures=true",))
+    run_watch(settings, config.parent, report=tmp_path / "out" if is_wanted else None)
+    (timeline,) = made
+    assert {bool(one.picture) for one in timeline.visits} == {is_wanted}
 
 
 def test_whoever_is_forgotten_meanwhile_is_not_in_the_report(config: Path, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -6,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adln.errors import SettingsError
 from adln.pipeline.sightings import SightingEvent
@@ -55,7 +58,7 @@ def test_clothes_are_told_by_their_colours(make_event: MakeEvent) -> None:
     timeline.add(visit(make_event, 1))
     (one,) = timeline.visits
     assert (one.upper, one.lower) == ((200, 0, 0), (0, 0, 200))
-    assert one.crop is None
+    assert one.picture == ""
 
 
 def test_the_newest_visits_are_kept_and_the_others_counted(make_event: MakeEvent) -> None:
@@ -92,9 +95,20 @@ def test_pictures_are_kept_of_the_cameras_that_are_named(make_event: MakeEvent) 
     timeline = Timeline(pictures=frozenset({"yard"}))
     for number, name in enumerate(("yard", "hall")):
         timeline.add(visit(make_event, number, camera_name=name))
-    assert [one.crop is not None for one in timeline.visits] == [True, False]
+    assert [one.picture != "" for one in timeline.visits] == [True, False]
     # The colours of figures are no pictures.
     assert all(one.upper is not None for one in timeline.visits)
+
+
+def test_a_picture_is_kept_no_larger_than_it_is_shown(make_event: MakeEvent) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (800, 400, 3)).astype(np.uint8)
+    timeline = Timeline(pictures=True)
+    timeline.add(TrackEnd(event=make_event(1), crop=noise))
+    (one,) = timeline.visits
+    jpeg = base64.b64decode(one.picture.removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(io.BytesIO(jpeg)).size == (64, 128)
+    assert len(one.picture) < 20_000
+    assert one.picture in timeline_html(timeline, names={})
 
 
 def test_a_page_of_nobody_says_so() -> None:

@@ -223,7 +223,7 @@ def run_watch(
             for take in shown_to:
                 take(seen)
 
-        timeline = Timeline(pictures=settings.pictured)
+        timeline = Timeline(pictures=settings.pictured if report is not None else False)
         loop = assembly.loop(
             leaving_out(paced_submit(delivery, live=assembly.live), people),
             pictures=settings.pictured,

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from adln.atomic import atomic_write, suffix_of
 from adln.errors import SettingsError
 from adln.pipeline.drawing import person_colour
 from adln.pipeline.timeline import Timeline, TimelineVisit
-from adln.reports.pages import jpeg_uri, render
+from adln.reports.pages import render
 
 PAGE_NAME = "identities.html"
 DATA_NAME = "identities.json"
@@ -210,12 +209,9 @@ def _verdict(visit: TimelineVisit) -> str:
 
 def _figure(visit: TimelineVisit) -> dict[str, Any]:
     """The picture if there is one, otherwise the colours of the clothes."""
-    uri = ""
-    if visit.crop is not None:
-        uri = jpeg_uri(Image.fromarray(visit.crop).resize((64, 128)), quality=80)
     return {
         "title": f"{visit.camera_name}: {_verdict(visit)}",
-        "uri": uri,
+        "uri": visit.picture,
         "upper": visit.upper or _GREY,
         "lower": visit.lower or _GREY,
         "is_candidate": visit.is_doubtful,
