@@ -388,6 +388,35 @@ def test_live_cameras_have_one_clock(config: Path) -> None:
     assert clocks[0] is clocks[1]
 
 
+@pytest.mark.parametrize(
+    ("quality", "is_split", "least"),
+    [("best", False, 2), ("balanced", False, 1), ("best", True, 1), ("fast", False, 1)],
+)
+def test_under_load_the_depth_falls_only_to_one_that_all_crops_share(
+    config: Path, make_model: MakeModel, quality: str, is_split: bool, least: int
+) -> None:
+    files = [
+        make_model("1.onnx", depths=(1,), maps=(1,) if is_split else ()),
+        make_model("2.onnx", depths=(2,), starts_after=int(is_split)),
+    ]
+    overrides = (
+        f"quality='{quality}'",
+        f"network.files={[str(path) for path in files]}",
+        "costs={frame_ms=1.0, crop_ms=[1.0, 2.0]}",
+        "load.budget_ms=1.0",
+    )
+    depths: list[int] = []
+    summary = run_watch(
+        read_watch_settings(config, overrides),
+        config.parent,
+        on_progress=lambda now: depths.append(now.depth),
+    )
+    assert summary["level_changes"] > 0
+    assert min(depths) == least
+    with SqliteGallery(config.parent / "gallery") as gallery:
+        assert gallery.persons()
+
+
 def test_after_a_kill_ids_are_the_same_and_nothing_acknowledged_is_lost(config: Path) -> None:
     lengthen(config, 1500)
     running = start(config)

@@ -419,7 +419,10 @@ def _open_load(
 ) -> tuple[LoadController, Costs | None]:
     load, stated = settings.load, settings.costs
     priced = embedder.priced_depths
-    depths = [one for one in priced if one < depth] + [depth]
+    # The crops of a track need a depth in common, at whatever level each was embedded: the first,
+    # or one on the way to the deepest.
+    shared = embedder.on_the_way(depth)
+    depths = [one for one in priced if one < depth and (one >= first or one in shared)] + [depth]
     is_stated = not live and stated.frame_ms > 0
     if live:
         prices = embedder.measure_ms()
