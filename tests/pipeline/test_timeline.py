@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -136,6 +137,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SettingsError, match="cannot be written"):
         write_timeline(tmp_path / "out", Timeline(), names={})
+
+
+@pytest.mark.parametrize(
+    ("days", "ticks"),
+    [
+        (0.5, ["00:00:00", "02:00:00", "04:00:00", "06:00:00", "08:00:00", "10:00:00"]),
+        (4.5, ["2023-11-15", "2023-11-16", "2023-11-17", "2023-11-18", "2023-11-19"]),
+        (30, ["2023-11-15", "2023-11-19", "2023-11-23", "2023-11-27", "2023-12-01", "2023-12-05"]),
+    ],
+)
+def test_the_axis_of_days_has_dates(make_event: MakeEvent, days: float, ticks: list[str]) -> None:
+    first_s = 1_700_000_000.0  # 2023-11-14 22:13:20
+    timeline = Timeline()
+    for number, at_s in enumerate((first_s, first_s + days * 86_400)):
+        seen = {"first_time_s": at_s, "last_time_s": at_s + 1}
+        timeline.add(visit(make_event, number, person_id=None, verdict="unknown", **seen))
+    page = timeline_html(timeline, names={})
+    found = re.findall(r'<text class="tick"[^>]*>([^<]*)<', page)
+    assert found[: len(ticks)] == ticks
+    assert len(found) <= 9
+    first = "2023-11-14 22:13:20 UTC" if days > 4 else "22:13:20"
+    assert f"entrance {first}<" in page
 
 
 def test_a_visit_in_doubt_is_not_counted_as_a_persons_own(make_event: MakeEvent) -> None:
