@@ -23,9 +23,10 @@ from adln.gallery.records import Filter
 from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.assembly import assemble
+from adln.pipeline.home_assistant import HomeAssistant
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.timeline import Timeline
-from adln.pipeline.watch import WatchProgress
+from adln.pipeline.watch import SeenFrame, WatchProgress
 from adln.pipeline.watch_settings import read_watch_settings
 
 MakeModel = Callable[..., Path]
@@ -322,6 +323,23 @@ def test_wrong_settings_are_named(config: Path, setting: str, message: str) -> N
     result = CliRunner().invoke(adln, ["watch", str(config), "--set", setting])
     assert result.exit_code == 1
     assert message in str(result.exception)
+
+
+def test_home_assistant_may_be_the_only_receiver(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[SeenFrame] = []
+    monkeypatch.setattr(HomeAssistant, "saw", lambda _, frame: seen.append(frame))
+    options = ["--set=jsonl.path=''", "--set=mqtt={host='127.0.0.1', port=1, sightings=false}"]
+    result = CliRunner().invoke(adln, ["watch", str(config), *options])
+    assert "mqtt.sightings" in str(result.exception)
+    options.append("--set=home_assistant.enabled=true")
+    result = CliRunner().invoke(adln, ["watch", str(config), *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "2 people known" in result.stderr
+    assert "sightings:" not in result.stderr
+    assert len(seen) == 80
+    assert not (config.parent / "outbox.db").exists()
 
 
 def start(config: Path) -> "subprocess.Popen[str]":

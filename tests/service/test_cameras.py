@@ -13,7 +13,14 @@ import pytest
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch_settings import CameraSettings, WatchSettings, read_watch_settings
+from adln.pipeline.watch_settings import (
+    CameraSettings,
+    HomeAssistantSettings,
+    JsonlSettings,
+    MqttSettings,
+    WatchSettings,
+    read_watch_settings,
+)
 from adln.service.camera_process import Order
 from adln.service.cameras import WatchedCameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
@@ -320,6 +327,31 @@ def test_a_camera_keeps_its_pictures_and_its_days_as_it_says(
         stored = [one for batch in gallery.iterate() for one in batch]
     assert {one.camera_id for one in stored if one.thumbnail is None} == {first.number}
     assert {one.camera_id for one in stored if one.thumbnail is not None}
+
+
+def test_home_assistant_may_be_told_without_a_receiver_of_sightings(
+    demo_folder: Path, tmp_path: Path
+) -> None:
+    settings = replace(
+        read_watch_settings(demo_folder / "watch.toml"),
+        jsonl=JsonlSettings(path=""),
+        mqtt=MqttSettings(host="127.0.0.1", port=1, sightings=False),
+        home_assistant=HomeAssistantSettings(enabled=True),
+    )
+    order = Order(settings=settings, folder=demo_folder, gallery=tmp_path / "gallery")
+    told: list[SightingEvent | Scene] = []
+    cameras = WatchedCameras(order, first_pause_s=600.0)
+    cameras.start(told.append)
+
+    def has_ended() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        return pipeline.state == "ended"
+
+    until(has_ended, 60)
+    cameras.stop()
+    assert any(isinstance(one, SightingEvent) for one in told)
 
 
 def test_cameras_of_another_network_than_the_services_do_not_begin(

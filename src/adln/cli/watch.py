@@ -183,6 +183,11 @@ def run_watch(
     """
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
 
+    if not settings.has_receivers and not settings.home_assistant.enabled:
+        raise SettingsError(
+            "there is no output for sightings: set jsonl.path, mqtt.host (without "
+            "mqtt.sightings = false) or webhook.url, or enable home_assistant."
+        )
     if report is not None:
         require_writable(report, raises=SettingsError, folder=suffix_of(report) != ".html")
     for path in (folder / settings.outbox, folder / settings.jsonl.path):
@@ -206,8 +211,11 @@ def run_watch(
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
         people = open_people(settings, assembly.gallery)
-        delivery = open_delivery(settings, folder, assembly.gallery, people=people)
-        stack.callback(delivery.close)
+        delivery = submit = None
+        if settings.has_receivers:
+            delivery = open_delivery(settings, folder, assembly.gallery, people=people)
+            stack.callback(delivery.close)
+            submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
         home = open_home_assistant(settings, folder, people)
         if home is not None:
             stack.callback(home.close)
@@ -215,7 +223,8 @@ def run_watch(
         metrics: PipelineMetrics | None = None
         if settings.metrics.port:
             metrics = PipelineMetrics()
-            metrics.watch_delivery(delivery.counts)
+            if delivery is not None:
+                metrics.watch_delivery(delivery.counts)
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
 
@@ -225,7 +234,7 @@ def run_watch(
 
         timeline = Timeline(pictures=settings.pictured if report is not None else False)
         loop = assembly.loop(
-            leaving_out(paced_submit(delivery, live=assembly.live), people),
+            submit or (lambda _: None),
             pictures=settings.pictured,
             metrics=metrics,
             on_frame=show if shown_to else None,
@@ -242,7 +251,8 @@ def run_watch(
 
         with stopping_on_signals(stop_now):
             progress = loop.run(should_stop=stop.is_set, on_round=on_round)
-        is_stored, is_delivered = delivery.flush(60.0), delivery.drain(_DRAIN_S)
+        is_stored = delivery is None or delivery.flush(60.0)
+        is_delivered = delivery is None or delivery.drain(_DRAIN_S)
         view.end(progress, assembly.cameras.statuses(), delivery)
         if not is_stored:
             view.say("the disk takes no sightings; some are lost")

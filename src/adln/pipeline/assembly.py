@@ -237,11 +237,12 @@ def open_delivery(
 ) -> Delivery:
     """Open outbox and sinks; alerts need the gallery, or its people if they are open already.
 
-    Relative paths in the settings are based on `folder`.
+    The settings must have receivers, see `WatchSettings.has_receivers`. Relative paths in them are
+    based on `folder`.
 
     Raises:
         DeliveryError: the outbox or a sink cannot be used.
-        SettingsError: there is no sink, or an environment variable is missing.
+        SettingsError: an environment variable is missing.
     """
     if people is None and gallery is not None:
         people = open_people(settings, gallery)
@@ -273,10 +274,6 @@ def open_delivery(
         else:
             way = CommandSink(alert.command, folder=folder)
         sinks[f"alert-{alert.name}"] = AlertSink(alert, people, way)
-    if not sinks:
-        raise SettingsError(
-            "there is no output for sightings: set jsonl.path, mqtt.host or webhook.url."
-        )
     path = folder / settings.outbox
     try:
         outbox = Outbox(path, list(sinks))

@@ -209,7 +209,7 @@ def _delivery(
 ) -> Callable[[SightingEvent], None]:
     """Delivers sightings to the service and to the sinks of the settings."""
     settings = order.settings
-    if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url or settings.alerts):
+    if not settings.has_receivers:
         return sender.send
     people = open_people(settings, assembly.gallery)
     delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
