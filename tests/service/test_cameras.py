@@ -2,7 +2,9 @@
 
 import logging
 import os
+import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -17,6 +19,7 @@ from adln.pipeline.watch_settings import (
     CameraSettings,
     HomeAssistantSettings,
     JsonlSettings,
+    MetricsSettings,
     MqttSettings,
     WatchSettings,
     read_watch_settings,
@@ -352,6 +355,37 @@ def test_home_assistant_may_be_told_without_a_receiver_of_sightings(
     until(has_ended, 60)
     cameras.stop()
     assert any(isinstance(one, SightingEvent) for one in told)
+
+
+def test_the_metrics_of_the_cameras_tell_of_their_receivers(
+    demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    settings = replace(
+        read_watch_settings(demo_folder / "watch.toml"),
+        outbox=str(tmp_path / "outbox.db"),
+        jsonl=JsonlSettings(path=str(tmp_path / "sightings.jsonl")),
+        metrics=MetricsSettings(port=port),
+    )
+    order = Order(settings=settings, folder=demo_folder, gallery=tmp_path / "gallery")
+    cameras = WatchedCameras(order, first_pause_s=600.0)
+    cameras.start(lambda event: None)
+
+    def is_told() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        try:
+            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        except OSError:
+            return False
+        return 'adln_sink_pending{sink="jsonl"}' in text
+
+    until(is_told, 60)
+    cameras.stop()
 
 
 def test_cameras_of_another_network_than_the_services_do_not_begin(

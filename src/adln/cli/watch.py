@@ -21,15 +21,7 @@ from adln.cli.watch_summary import summary_lines
 from adln.cli.watch_view import WatchView
 from adln.errors import ModelFileError, SettingsError
 from adln.pipeline.annotated_video import VideoWriters
-from adln.pipeline.assembly import (
-    Assembly,
-    assemble,
-    open_delivery,
-    open_home_assistant,
-    open_people,
-    paced_submit,
-)
-from adln.pipeline.people import leaving_out
+from adln.pipeline.assembly import Assembly, assemble, open_outputs
 from adln.pipeline.plain_watch import settings_of
 from adln.pipeline.timeline import Timeline
 from adln.pipeline.timeline_page import write_timeline
@@ -181,8 +173,6 @@ def run_watch(
     Returns:
         The final figures, as plain values.
     """
-    from adln.pipeline.metrics import MetricsServer, PipelineMetrics
-
     if not settings.has_receivers and not settings.home_assistant.enabled:
         raise SettingsError(
             "there is no output for sightings: set jsonl.path, mqtt.host (without "
@@ -204,29 +194,16 @@ def run_watch(
                 video,
                 recordings=[folder / camera.source for camera in settings.cameras],
                 cameras=len(settings.cameras),
-                name_of=lambda number: people.name_of(number),
+                name_of=lambda number: outputs.people.name_of(number),
             )
             stack.callback(writers.close)
             shown_to.append(writers.add)
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
-        people = open_people(settings, assembly.gallery)
-        delivery = submit = None
-        if settings.has_receivers:
-            delivery = open_delivery(settings, folder, assembly.gallery, people=people)
-            stack.callback(delivery.close)
-            submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
-        home = open_home_assistant(settings, folder, people)
-        if home is not None:
-            stack.callback(home.close)
-            shown_to.append(home.saw)
-        metrics: PipelineMetrics | None = None
-        if settings.metrics.port:
-            metrics = PipelineMetrics()
-            if delivery is not None:
-                metrics.watch_delivery(delivery.counts)
-            server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
-            stack.callback(server.close)
+        outputs = open_outputs(settings, folder, assembly, stack)
+        delivery = outputs.delivery
+        if outputs.home is not None:
+            shown_to.append(outputs.home.saw)
 
         def show(seen: SeenFrame) -> None:
             for take in shown_to:
@@ -234,9 +211,9 @@ def run_watch(
 
         timeline = Timeline(pictures=settings.pictured if report is not None else False)
         loop = assembly.loop(
-            submit or (lambda _: None),
+            outputs.submit,
             pictures=settings.pictured,
-            metrics=metrics,
+            metrics=outputs.metrics,
             on_frame=show if shown_to else None,
             on_track_end=timeline.add,
         )

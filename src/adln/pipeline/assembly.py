@@ -5,11 +5,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adln.atomic import is_there
 from adln.cameras.appearance import Appearance, crop_appearance
@@ -42,7 +43,7 @@ from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
-from adln.pipeline.people import ReportedPeople
+from adln.pipeline.people import ReportedPeople, leaving_out
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import CameraParts, Watch
@@ -53,6 +54,9 @@ from adln.pipeline.watch_settings import (
     WebhookSettings,
 )
 from adln.pipeline.webhook_sink import WebhookSink
+
+if TYPE_CHECKING:
+    from adln.pipeline.metrics import PipelineMetrics
 
 # The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
@@ -115,7 +119,7 @@ def assemble(
     gallery_folder: Path | None = None,
     detector: Detector | None = None,
 ) -> Assembly:
-    """Open everything that a watch needs, except its outputs; see `open_delivery`.
+    """Open everything that a watch needs, except its outputs; see `open_outputs`.
 
     Relative paths in the settings are based on `folder`. `gallery_folder` replaces their gallery,
     `detector` their detector.
@@ -209,6 +213,61 @@ def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Reten
     """A gallery's retention rules, with the times that cameras state as their `keep_days`."""
     stated = {one.number: one.keep_days * DAY_S for one in cameras if one.keep_days}
     return replace(rules, camera_keep_s={**rules.camera_keep_s, **stated})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outputs:
+    """Where the results of a watch go.
+
+    Attributes:
+        people: whom they report.
+        submit: takes sightings; see `paced_submit`. Without receivers it does nothing.
+        delivery: None without receivers of sightings.
+        home: takes frames; None unless enabled.
+        metrics: None unless they are served.
+    """
+
+    people: ReportedPeople
+    submit: Callable[[SightingEvent], object]
+    delivery: Delivery | None
+    home: HomeAssistant | None
+    metrics: "PipelineMetrics | None"
+
+
+def open_outputs(
+    settings: WatchSettings, folder: Path, assembly: Assembly, stack: ExitStack
+) -> Outputs:
+    """Open the outputs that the settings name; `stack` closes them, before the assembly.
+
+    Relative paths in the settings are based on `folder`.
+
+    Raises:
+        DeliveryError: the outbox or a receiver cannot be used.
+        SettingsError: an environment variable is missing, or the metrics' address cannot be used.
+    """
+    people = open_people(settings, assembly.gallery)
+    submit: Callable[[SightingEvent], object] = _to_nobody
+    delivery = metrics = None
+    if settings.has_receivers:
+        delivery = open_delivery(settings, folder, assembly.gallery, people=people)
+        stack.callback(delivery.close)
+        submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
+    home = open_home_assistant(settings, folder, people)
+    if home is not None:
+        stack.callback(home.close)
+    if settings.metrics.port:
+        from adln.pipeline.metrics import MetricsServer, PipelineMetrics
+
+        metrics = PipelineMetrics()
+        if delivery is not None:
+            metrics.watch_delivery(delivery.counts)
+        server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
+        stack.callback(server.close)
+    return Outputs(people=people, submit=submit, delivery=delivery, home=home, metrics=metrics)
+
+
+def _to_nobody(_: SightingEvent) -> None:
+    pass
 
 
 def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
