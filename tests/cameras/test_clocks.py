@@ -1,4 +1,6 @@
 import logging
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -80,3 +82,23 @@ def test_a_clock_that_is_set_back_is_met_again_without_a_time_that_falls() -> No
 def test_a_clock_that_is_corrected_by_a_little_does_not_leap() -> None:
     clocks = Clocks(1e9)
     assert clocks.after(1, set_by_s=0.4) == pytest.approx(1e9 + 1)
+
+
+def test_threads_that_share_a_clock_do_not_move_it_twice() -> None:
+    def wall() -> float:
+        time.sleep(0.001)  # lets the other thread in
+        return time.time()
+
+    begun_s = time.monotonic()
+    clock = SteadyClock(wall=wall)
+    found: list[float] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend(clock.now() for _ in range(100)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 200
+    assert max(found) - min(found) <= time.monotonic() - begun_s

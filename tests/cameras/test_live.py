@@ -95,14 +95,21 @@ def test_a_camera_that_repeats_its_last_picture_is_connected_again() -> None:
     assert max(pauses) <= 1
 
 
-def test_a_camera_that_hangs_is_not_running_until_its_picture_changes() -> None:
+def test_a_camera_that_hangs_is_not_running_and_gives_no_frame_until_its_picture_changes() -> None:
     states: list[str] = []
+    given: list[int] = []
 
     class Recovering(Dying):
         def read(self) -> Picture | None:
-            if len(states) == 15:
+            states.append(camera.status().state)
+            if len(states) == 16:
                 camera._closing.set()
-            return Picture(np.full((64, 64, 3), len(states) >= 12, np.uint8), None)
+            return Picture(np.full((64, 64, 3), len(states) >= 14, np.uint8), None)
+
+    def on_frame() -> None:
+        frame = camera.next_frame()
+        assert frame is not None
+        given.append(len(states))
 
     clock = iter(range(10_000))
     camera = LiveCamera(
@@ -112,10 +119,14 @@ def test_a_camera_that_hangs_is_not_running_until_its_picture_changes() -> None:
         monotonic=lambda: float(next(clock)),
         patience=Patience(still_s=5),
         wait=lambda _: None,
-        on_frame=lambda: states.append(camera.status().state),
+        on_frame=on_frame,
     )
     camera.run()
-    assert states[:15] == ["running"] * 5 + ["waiting"] * 7 + ["running"] * 3
+    assert states == ["opening"] + ["running"] * 5 + ["waiting"] * 8 + ["running"] * 2
+    assert given == [1, 2, 3, 4, 5, 14, 15, 16]
+    assert camera.next_frame() is None
+    # Those that raised the alarm, the sixth and every fifth after it, are not counted.
+    assert camera.status().frames_read == 14
 
 
 def test_late_frames_are_dropped_oldest_first_and_counted() -> None:

@@ -1,6 +1,7 @@
 import io
 import os
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -41,6 +42,22 @@ def test_a_local_host_is_taken_out_once_and_others_are_left(
     for url in ("http://10.0.0.9/video", "http://10.0.0.9/other", "http://example.com/video"):
         exempt(url)
     assert os.environ["no_proxy"] == "example.org,10.0.0.9"
+
+
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [("NO_PROXY", "example.net, example.org"), ("NO_PROXY", "*"), ("no_proxy", "*")],
+)
+def test_what_was_without_a_proxy_before_stays_so(
+    monkeypatch: pytest.MonkeyPatch, name: str, stated: str
+) -> None:
+    for known in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(known, "")  # whatever is written is undone at the end
+        monkeypatch.delenv(known)
+    monkeypatch.setenv(name, stated)
+    exempt("http://10.0.0.9/video")
+    for host in ("example.org", "10.0.0.9"):
+        assert urllib.request.proxy_bypass_environment(host)  # type: ignore[attr-defined]
 
 
 class Stream(BaseHTTPRequestHandler):

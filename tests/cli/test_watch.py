@@ -11,21 +11,34 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+<<<<<<< HEAD
 from adln.cli.doctor import _EXAMINED
+=======
+from adln.cameras.live import LiveCamera
+>>>>>>> fix-pipeline
 from adln.cli.main import adln
 from adln.cli.watch import run_watch
 from adln.gallery.records import Filter
 from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.assembly import assemble
+from adln.pipeline.home_assistant import HomeAssistant
 from adln.pipeline.outbox import Outbox
+<<<<<<< HEAD
 from adln.pipeline.watch import WatchProgress
 from adln.pipeline.watch_settings import WatchSettings, read_watch_settings
+=======
+from adln.pipeline.timeline import Timeline
+from adln.pipeline.watch import SeenFrame, WatchProgress
+from adln.pipeline.watch_settings import read_watch_settings
+>>>>>>> fix-pipeline
 
 MakeModel = Callable[..., Path]
 RED, GREEN = (200, 30, 30), (30, 200, 30)
@@ -164,6 +177,24 @@ def test_the_report_shows_pictures_where_they_are_wanted(config: Path, tmp_path:
     watch(config, "--quiet", "--set=pictures=true", "--report", tmp_path / "out")
     page = (tmp_path / "out" / "identities.html").read_text()
     assert "data:image/jpeg;base64," in page
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_pictures_are_kept_for_a_report_only(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_wanted: bool
+) -> None:
+    made: list[Timeline] = []
+
+    class Kept(Timeline):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr("adln.cli.watch.Timeline", Kept)
+    settings = read_watch_settings(config, ("pictures=true",))
+    run_watch(settings, config.parent, report=tmp_path / "out" if is_wanted else None)
+    (timeline,) = made
+    assert {bool(one.picture) for one in timeline.visits} == {is_wanted}
 
 
 def test_whoever_is_forgotten_meanwhile_is_not_in_the_report(config: Path, tmp_path: Path) -> None:
@@ -305,6 +336,23 @@ def test_wrong_settings_are_named(config: Path, setting: str, message: str) -> N
     assert message in str(result.exception)
 
 
+def test_home_assistant_may_be_the_only_receiver(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[SeenFrame] = []
+    monkeypatch.setattr(HomeAssistant, "saw", lambda _, frame: seen.append(frame))
+    options = ["--set=jsonl.path=''", "--set=mqtt={host='127.0.0.1', port=1, sightings=false}"]
+    result = CliRunner().invoke(adln, ["watch", str(config), *options])
+    assert "mqtt.sightings" in str(result.exception)
+    options.append("--set=home_assistant.enabled=true")
+    result = CliRunner().invoke(adln, ["watch", str(config), *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "2 people known" in result.stderr
+    assert "sightings:" not in result.stderr
+    assert len(seen) == 80
+    assert not (config.parent / "outbox.db").exists()
+
+
 def start(config: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "adln", "watch", str(config)],
@@ -352,6 +400,50 @@ def test_live_and_recorded_cameras_can_be_watched_together(config: Path) -> None
     assert running.returncode == 0, errors
     assert {"door"} <= {one["camera_name"] for one in sightings(config)}
     assert "s3cret" not in errors
+
+
+def test_live_cameras_have_one_clock(config: Path) -> None:
+    """With their own, one that is away while the clock is set back would lag behind for hours."""
+    live = "".join(
+        f'[[cameras]]\nname = "live {number}"\nnumber = {number}\n'
+        f'source = "http://127.0.0.1:1/{number}.jpg"\n'
+        for number in (5, 6)
+    )
+    config.write_text(live + config.read_text())
+    assembly = assemble(read_watch_settings(config), config.parent)
+    clocks = [one._clock for one in assembly.cameras._sources if isinstance(one, LiveCamera)]
+    assembly.close()
+    assert len(clocks) == 2
+    assert clocks[0] is clocks[1]
+
+
+@pytest.mark.parametrize(
+    ("quality", "is_split", "least"),
+    [("best", False, 2), ("balanced", False, 1), ("best", True, 1), ("fast", False, 1)],
+)
+def test_under_load_the_depth_falls_only_to_one_that_all_crops_share(
+    config: Path, make_model: MakeModel, quality: str, is_split: bool, least: int
+) -> None:
+    files = [
+        make_model("1.onnx", depths=(1,), maps=(1,) if is_split else ()),
+        make_model("2.onnx", depths=(2,), starts_after=int(is_split)),
+    ]
+    overrides = (
+        f"quality='{quality}'",
+        f"network.files={[str(path) for path in files]}",
+        "costs={frame_ms=1.0, crop_ms=[1.0, 2.0]}",
+        "load.budget_ms=1.0",
+    )
+    depths: list[int] = []
+    summary = run_watch(
+        read_watch_settings(config, overrides),
+        config.parent,
+        on_progress=lambda now: depths.append(now.depth),
+    )
+    assert summary["level_changes"] > 0
+    assert min(depths) == least
+    with SqliteGallery(config.parent / "gallery") as gallery:
+        assert gallery.persons()
 
 
 def test_after_a_kill_ids_are_the_same_and_nothing_acknowledged_is_lost(config: Path) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from adln.cameras.clocks import Backoff
 from adln.errors import DeliveryError, GalleryError, SettingsError, UndeliveredError
 from adln.gallery.records import Person
 from adln.pipeline.alert_settings import AlertSettings, seconds, within_hours
 from adln.pipeline.alerts import AlertSink, CommandSink
 from adln.pipeline.assembly import open_delivery
-from adln.pipeline.outbox import StoredEvent
+from adln.pipeline.delivery import REFUSALS, Delivery
+from adln.pipeline.outbox import Outbox, StoredEvent
 from adln.pipeline.people import ReportedPeople, leaving_out
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import read_watch_settings
@@ -224,7 +226,7 @@ def test_a_command_that_fails_or_hangs_acknowledges_nothing_and_shows_no_argumen
     )
     with pytest.raises(UndeliveredError, match="exit status 3") as caught:
         fails.deliver([make_stored(1)])
-    assert caught.value.refused
+    assert not caught.value.refused
     assert "secret" not in str(caught.value)
     hangs = CommandSink(
         [sys.executable, "-c", "import time; time.sleep(60)", "--token=secret"],
@@ -233,9 +235,49 @@ def test_a_command_that_fails_or_hangs_acknowledges_nothing_and_shows_no_argumen
     )
     with pytest.raises(UndeliveredError, match=r"did not finish within 0\.3 s") as caught:
         hangs.deliver([make_stored(1)])
+    assert not caught.value.refused
     assert "secret" not in str(caught.value)
+    program = tmp_path / "ring"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o700)
+    with pytest.raises(UndeliveredError, match="No such file") as caught:
+        CommandSink([str(program)], folder=tmp_path).deliver([make_stored(1)])
+    assert not caught.value.refused
     with pytest.raises(DeliveryError, match="no such program"):
         CommandSink(["no-such-program-at-all"], folder=tmp_path)
+
+
+def test_a_command_can_give_one_alert_up(
+    tmp_path: Path, make_stored: Callable[[int], StoredEvent]
+) -> None:
+    code = "import sys; sys.exit(65 * ('\"track_id\":2,' in sys.stdin.read()))"
+    sink = CommandSink([sys.executable, "-c", code], folder=tmp_path)
+    with pytest.raises(UndeliveredError, match="exit status 65") as caught:
+        sink.deliver([make_stored(1), make_stored(2), make_stored(3)])
+    assert (caught.value.acknowledged, caught.value.refused) == (1, True)
+
+
+def test_an_alert_outlasts_a_command_that_fails_for_a_while(
+    tmp_path: Path, make_event: Make
+) -> None:
+    """More often than a receiver may refuse an alert before it is set aside."""
+    code = (
+        "import pathlib, sys; tries = pathlib.Path('tries'); tries.open('a').write('.'); "
+        f"sys.exit(tries.stat().st_size <= {REFUSALS + 2})"
+    )
+    way = CommandSink([sys.executable, "-c", code], folder=tmp_path)
+    rule = AlertSettings(name="night", to="command")
+    delivery = Delivery(
+        Outbox(tmp_path / "outbox.db", ["alert-night"]),
+        {"alert-night": AlertSink(rule, ReportedPeople(persons), way)},
+        backoff=lambda: Backoff(first_s=0.01, longest_s=0.01),
+    )
+    delivery.submit(make_event(1))
+    assert delivery.drain(20)
+    counts = delivery.counts().sinks["alert-night"]
+    delivery.close()
+    assert (counts.delivered, counts.set_aside) == (1, 0)
+    assert (tmp_path / "tries").stat().st_size == REFUSALS + 3
 
 
 def test_nothing_is_handed_on_of_people_who_are_ignored(make_event: Make) -> None:

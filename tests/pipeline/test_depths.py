@@ -146,6 +146,14 @@ def test_files_that_start_from_crops_answer_each_by_itself(write: Write) -> None
     assert list(apart.embed_all(CROPS)) == [1, 2]
 
 
+def test_the_depths_on_the_way_are_those_that_a_deeper_one_brings(write: Write) -> None:
+    chain = [write("2.onnx", (2,), maps=(2,)), write("3.onnx", (3, 4), after=2)]
+    embedder = DepthEmbedder([write("1.onnx", (1,)), *chain])
+    for depth in (1, 2, 3, 4):
+        assert embedder.on_the_way(depth) == tuple(embedder.embed(CROPS, depth))
+    assert embedder.on_the_way(4) == (2, 3, 4)
+
+
 def test_files_in_the_wrong_order_or_twice_are_refused(write: Write) -> None:
     one, two = write("1.onnx", (1,)), write("2.onnx", (2,))
     with pytest.raises(ModelFileError, match="shallowest first"):

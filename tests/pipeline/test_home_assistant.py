@@ -1,5 +1,6 @@
 """Home Assistant, played by a listener that holds every message against its documented schema."""
 
+import inspect
 import json
 import re
 import threading
@@ -188,9 +189,14 @@ def home(broker: Any) -> Iterator[Home]:
     assert not listener.faults
 
 
+START_S = 1_700_000_000.0
+
+
 class Clock:
+    """A steady clock, whose times are no dates."""
+
     def __init__(self) -> None:
-        self.now_s = 1_700_000_000.0
+        self.now_s = 0.0
 
     def __call__(self) -> float:
         return self.now_s
@@ -243,7 +249,8 @@ class Setup:
             for track, person in people
         )
         image = np.zeros((4, 4, 3), np.uint8)
-        frame = Frame(camera_id=camera, index=0, time_s=self.clock.now_s, image=image)
+        time_s = START_S + self.clock.now_s
+        frame = Frame(camera_id=camera, index=0, time_s=time_s, image=image)
         self.told.saw(SeenFrame(frame=frame, people=boxes))
 
 
@@ -452,6 +459,10 @@ def test_the_broker_says_so_when_the_watch_is_killed(
     client.reconnect = lambda: (_ for _ in ()).throw(OSError("cut"))
     client.socket().close()
     wait_until(lambda: home.state("door") == "unavailable")
+
+
+def test_how_long_somebody_is_unseen_is_measured_by_a_clock_that_nobody_sets() -> None:
+    assert inspect.signature(HomeAssistant).parameters["clock"].default is time.monotonic
 
 
 def test_the_state_of_a_crowd_fits() -> None:

@@ -310,6 +310,13 @@ def test_the_outbox_belongs_to_its_owner(path: Path, make_event: Make) -> None:
     path.chmod(0o644)
     Outbox(path, ["a"]).close()
     assert path.stat().st_mode & 0o777 == 0o600
+    # A damaged one and the one that replaces it.
+    path.write_bytes(b"no database" * 100)
+    path.chmod(0o644)
+    Outbox(path, ["a"]).close()
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert len(modes) == 2
+    assert set(modes.values()) == {0o600}
 
 
 def test_an_outbox_of_an_earlier_version_knows_of_whom_its_sightings_are(

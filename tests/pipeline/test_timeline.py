@@ -1,4 +1,7 @@
+import base64
+import io
 import json
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adln.errors import SettingsError
 from adln.pipeline.sightings import SightingEvent
@@ -55,7 +59,7 @@ def test_clothes_are_told_by_their_colours(make_event: MakeEvent) -> None:
     timeline.add(visit(make_event, 1))
     (one,) = timeline.visits
     assert (one.upper, one.lower) == ((200, 0, 0), (0, 0, 200))
-    assert one.crop is None
+    assert one.picture == ""
 
 
 def test_the_newest_visits_are_kept_and_the_others_counted(make_event: MakeEvent) -> None:
@@ -92,9 +96,20 @@ def test_pictures_are_kept_of_the_cameras_that_are_named(make_event: MakeEvent) 
     timeline = Timeline(pictures=frozenset({"yard"}))
     for number, name in enumerate(("yard", "hall")):
         timeline.add(visit(make_event, number, camera_name=name))
-    assert [one.crop is not None for one in timeline.visits] == [True, False]
+    assert [one.picture != "" for one in timeline.visits] == [True, False]
     # The colours of figures are no pictures.
     assert all(one.upper is not None for one in timeline.visits)
+
+
+def test_a_picture_is_kept_no_larger_than_it_is_shown(make_event: MakeEvent) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (800, 400, 3)).astype(np.uint8)
+    timeline = Timeline(pictures=True)
+    timeline.add(TrackEnd(event=make_event(1), crop=noise))
+    (one,) = timeline.visits
+    jpeg = base64.b64decode(one.picture.removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(io.BytesIO(jpeg)).size == (64, 128)
+    assert len(one.picture) < 20_000
+    assert one.picture in timeline_html(timeline, names={})
 
 
 def test_a_page_of_nobody_says_so() -> None:
@@ -122,6 +137,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SettingsError, match="cannot be written"):
         write_timeline(tmp_path / "out", Timeline(), names={})
+
+
+@pytest.mark.parametrize(
+    ("days", "ticks"),
+    [
+        (0.5, ["00:00:00", "02:00:00", "04:00:00", "06:00:00", "08:00:00", "10:00:00"]),
+        (4.5, ["2023-11-15", "2023-11-16", "2023-11-17", "2023-11-18", "2023-11-19"]),
+        (30, ["2023-11-15", "2023-11-19", "2023-11-23", "2023-11-27", "2023-12-01", "2023-12-05"]),
+    ],
+)
+def test_the_axis_of_days_has_dates(make_event: MakeEvent, days: float, ticks: list[str]) -> None:
+    first_s = 1_700_000_000.0  # 2023-11-14 22:13:20
+    timeline = Timeline()
+    for number, at_s in enumerate((first_s, first_s + days * 86_400)):
+        seen = {"first_time_s": at_s, "last_time_s": at_s + 1}
+        timeline.add(visit(make_event, number, person_id=None, verdict="unknown", **seen))
+    page = timeline_html(timeline, names={})
+    found = re.findall(r'<text class="tick"[^>]*>([^<]*)<', page)
+    assert found[: len(ticks)] == ticks
+    assert len(found) <= 9
+    first = "2023-11-14 22:13:20 UTC" if days > 4 else "22:13:20"
+    assert f"entrance {first}<" in page
 
 
 def test_a_visit_in_doubt_is_not_counted_as_a_persons_own(make_event: MakeEvent) -> None:

@@ -8,6 +8,7 @@ from adln.errors import SettingsError
 from adln.gallery.retention import DAY_S, Retention
 from adln.pipeline.assembly import keep_by_camera
 from adln.pipeline.watch_settings import CameraSettings, WatchSettings, read_watch_settings
+from adln.settings import from_mapping
 
 
 def cameras(*pictures: bool | None) -> tuple[CameraSettings, ...]:
@@ -89,3 +90,25 @@ def test_the_start_of_a_recording_needs_no_quotes(tmp_path: Path) -> None:
     )
     (camera,) = read_watch_settings(path).cameras
     assert camera.start_s == 1777629600.0
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, False),
+        ({"jsonl": {"path": "sightings.jsonl"}}, True),
+        ({"mqtt": {"host": "broker"}}, True),
+        ({"mqtt": {"host": "broker", "sightings": False}}, False),
+        (
+            {"mqtt": {"host": "broker", "sightings": False}, "home_assistant": {"enabled": True}},
+            False,
+        ),
+        ({"webhook": {"url": "https://hooks.example/x"}}, True),
+        ({"alerts": [{"name": "night", "to": "command", "command": ["ring"]}]}, True),
+    ],
+)
+def test_a_broker_for_home_assistant_alone_receives_no_sightings(
+    more: dict[str, object], expected: bool
+) -> None:
+    settings = from_mapping(WatchSettings, {"jsonl": {"path": ""}, **more}, source="test")
+    assert settings.has_receivers is expected

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -13,7 +15,15 @@ import pytest
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch_settings import CameraSettings, WatchSettings, read_watch_settings
+from adln.pipeline.watch_settings import (
+    CameraSettings,
+    HomeAssistantSettings,
+    JsonlSettings,
+    MetricsSettings,
+    MqttSettings,
+    WatchSettings,
+    read_watch_settings,
+)
 from adln.service.camera_process import Order
 from adln.service.cameras import WatchedCameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
@@ -320,6 +330,62 @@ def test_a_camera_keeps_its_pictures_and_its_days_as_it_says(
         stored = [one for batch in gallery.iterate() for one in batch]
     assert {one.camera_id for one in stored if one.thumbnail is None} == {first.number}
     assert {one.camera_id for one in stored if one.thumbnail is not None}
+
+
+def test_home_assistant_may_be_told_without_a_receiver_of_sightings(
+    demo_folder: Path, tmp_path: Path
+) -> None:
+    settings = replace(
+        read_watch_settings(demo_folder / "watch.toml"),
+        jsonl=JsonlSettings(path=""),
+        mqtt=MqttSettings(host="127.0.0.1", port=1, sightings=False),
+        home_assistant=HomeAssistantSettings(enabled=True),
+    )
+    order = Order(settings=settings, folder=demo_folder, gallery=tmp_path / "gallery")
+    told: list[SightingEvent | Scene] = []
+    cameras = WatchedCameras(order, first_pause_s=600.0)
+    cameras.start(told.append)
+
+    def has_ended() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        return pipeline.state == "ended"
+
+    until(has_ended, 60)
+    cameras.stop()
+    assert any(isinstance(one, SightingEvent) for one in told)
+
+
+def test_the_metrics_of_the_cameras_tell_of_their_receivers(
+    demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    settings = replace(
+        read_watch_settings(demo_folder / "watch.toml"),
+        outbox=str(tmp_path / "outbox.db"),
+        jsonl=JsonlSettings(path=str(tmp_path / "sightings.jsonl")),
+        metrics=MetricsSettings(port=port),
+    )
+    order = Order(settings=settings, folder=demo_folder, gallery=tmp_path / "gallery")
+    cameras = WatchedCameras(order, first_pause_s=600.0)
+    cameras.start(lambda event: None)
+
+    def is_told() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        try:
+            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        except OSError:
+            return False
+        return 'adln_sink_pending{sink="jsonl"}' in text
+
+    until(is_told, 60)
+    cameras.stop()
 
 
 def test_cameras_of_another_network_than_the_services_do_not_begin(

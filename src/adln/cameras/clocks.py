@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -79,7 +80,8 @@ class SteadyClock:
     """Unix time that always increases and follows the wall clock when that is set.
 
     Forward it jumps at once. When the wall clock is set back, it runs at half speed until the two
-    agree, because frame times must not fall.
+    agree, because frame times must not fall. Threads may share it, and the live cameras of a
+    watch must: of two clocks, one that is not read as the wall clock is set back lags for hours.
 
     Args:
         wall: Unix time in s.
@@ -95,9 +97,14 @@ class SteadyClock:
         self._wall, self._monotonic = wall, monotonic
         self._now_s, self._at_s = wall(), monotonic()
         self._is_ahead = False
+        self._lock = threading.Lock()
 
     def now(self) -> float:
         """Unix time in s, above the previous call's."""
+        with self._lock:
+            return self._advance()
+
+    def _advance(self) -> float:
         at_s = self._monotonic()
         passed_s = at_s - self._at_s
         if passed_s <= 0:

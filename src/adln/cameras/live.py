@@ -30,7 +30,7 @@ class Patience:
         silent_s: no picture for this long.
         failures: this many consecutive pictures could not be read.
         still_s: the same picture, pixel by pixel, for this long: cameras and encoders that hang go
-            on sending their last picture.
+            on sending their last picture. Until it changes, no frame is given.
         proved_s: after this long, a connection resets the pauses between attempts.
         close_s: how long `close` waits for a thread that is still reading.
     """
@@ -49,7 +49,7 @@ class LiveCamera(Reporting):
         source: argument of `open_capture`: "rtsp://...", "usb:0".
         buffer_frames: decoded frames that may wait; beyond that the oldest are dropped and counted.
         backoff: pauses between attempts to connect.
-        clock: for frame times.
+        clock: for frame times; the same one for all cameras that are watched together.
         monotonic: measures silence, in s.
         wait: sleeps for this many seconds or until the camera is closed.
         on_frame: called in the camera's thread when a frame has come or the camera has ended.
@@ -195,10 +195,11 @@ class LiveCamera(Reporting):
                 before, time_s = self._status, self._clock.now()
                 self._rate.add(time_s)
                 state = before.state if self._hangs else "running"
-                is_full = len(self._waiting) == self._waiting.maxlen
-                self._waiting.append(
-                    Frame(self.camera_id, before.frames_read, time_s, picture.image)
-                )
+                is_full = not self._hangs and len(self._waiting) == self._waiting.maxlen
+                if not self._hangs:
+                    self._waiting.append(
+                        Frame(self.camera_id, before.frames_read, time_s, picture.image)
+                    )
                 self._status = replace(
                     before,
                     state=state,
@@ -207,7 +208,8 @@ class LiveCamera(Reporting):
                     last_frame_s=time_s,
                     fps=self._rate.fps if state == "running" else 0.0,
                 )
-            self._on_frame()
+            if not self._hangs:
+                self._on_frame()
         return "closed"
 
 

@@ -31,9 +31,11 @@ def proxies_for(url: str) -> urllib.request.ProxyHandler:
 def exempt(url: str) -> None:
     """Make this process, including FFmpeg, connect to a local address without a proxy.
 
-    FFmpeg only reads the environment, so the address is added to `no_proxy`.
+    FFmpeg only reads the environment, so the address is added to `no_proxy`. Where both are set,
+    `NO_PROXY` no longer counts, so its addresses are taken over. "*", for all, only counts alone.
     """
     host = urlsplit(url).hostname or ""
-    known = [one.strip() for one in os.environ.get("no_proxy", "").split(",") if one.strip()]
-    if is_local(url) and host and host not in known:
+    stated = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    known = [one.strip() for one in stated.split(",") if one.strip()]
+    if is_local(url) and host and host not in known and known != ["*"]:
         os.environ["no_proxy"] = ",".join([*known, host])

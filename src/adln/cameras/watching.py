@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from adln.cameras.captures import is_live, open_capture
+from adln.cameras.clocks import SteadyClock
 from adln.cameras.frames import CameraStatus, Frame, Source
 from adln.cameras.live import LiveCamera
 from adln.cameras.recordings import ImageFolder, VideoFile
@@ -24,6 +25,7 @@ def open_source(
     *,
     fps: float = 0.0,
     start_s: float | None = 0.0,
+    clock: SteadyClock | None = None,
     on_frame: Callable[[], object] | None = None,
 ) -> Source:
     """Open a source given by a user.
@@ -36,6 +38,8 @@ def open_source(
         fps: pictures per second of a folder (10 if left out), or of a file without times.
         start_s: time of the first frame of a file or folder; None derives it from the file's
             modification time.
+        clock: times of a live camera's frames; the same one for all cameras that are watched
+            together.
         on_frame: called when a live camera has a frame; see `CameraGroup.wake`.
 
     Raises:
@@ -43,7 +47,7 @@ def open_source(
     """
     if is_live(source):
         opener = SnapshotCapture if is_snapshot(source) else open_capture
-        camera = LiveCamera(source, camera_id, opener=opener, on_frame=on_frame)
+        camera = LiveCamera(source, camera_id, opener=opener, clock=clock, on_frame=on_frame)
         camera.start()
         return camera
     if Path(source).is_dir():

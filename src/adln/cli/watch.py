@@ -21,15 +21,7 @@ from adln.cli.watch_summary import summary_lines
 from adln.cli.watch_view import WatchView
 from adln.errors import ModelFileError, SettingsError
 from adln.pipeline.annotated_video import VideoWriters
-from adln.pipeline.assembly import (
-    Assembly,
-    assemble,
-    open_delivery,
-    open_home_assistant,
-    open_people,
-    paced_submit,
-)
-from adln.pipeline.people import leaving_out
+from adln.pipeline.assembly import Assembly, assemble, open_outputs
 from adln.pipeline.plain_watch import settings_of
 from adln.pipeline.timeline import Timeline
 from adln.pipeline.timeline_page import write_timeline
@@ -181,8 +173,11 @@ def run_watch(
     Returns:
         The final figures, as plain values.
     """
-    from adln.pipeline.metrics import MetricsServer, PipelineMetrics
-
+    if not settings.has_receivers and not settings.home_assistant.enabled:
+        raise SettingsError(
+            "there is no output for sightings: set jsonl.path, mqtt.host (without "
+            "mqtt.sightings = false) or webhook.url, or enable home_assistant."
+        )
     if report is not None:
         require_writable(report, raises=SettingsError, folder=suffix_of(report) != ".html")
     for path in (folder / settings.outbox, folder / settings.jsonl.path):
@@ -199,35 +194,26 @@ def run_watch(
                 video,
                 recordings=[folder / camera.source for camera in settings.cameras],
                 cameras=len(settings.cameras),
-                name_of=lambda number: people.name_of(number),
+                name_of=lambda number: outputs.people.name_of(number),
             )
             stack.callback(writers.close)
             shown_to.append(writers.add)
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
-        people = open_people(settings, assembly.gallery)
-        delivery = open_delivery(settings, folder, assembly.gallery, people=people)
-        stack.callback(delivery.close)
-        home = open_home_assistant(settings, folder, people)
-        if home is not None:
-            stack.callback(home.close)
-            shown_to.append(home.saw)
-        metrics: PipelineMetrics | None = None
-        if settings.metrics.port:
-            metrics = PipelineMetrics()
-            metrics.watch_delivery(delivery.counts)
-            server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
-            stack.callback(server.close)
+        outputs = open_outputs(settings, folder, assembly, stack)
+        delivery = outputs.delivery
+        if outputs.home is not None:
+            shown_to.append(outputs.home.saw)
 
         def show(seen: SeenFrame) -> None:
             for take in shown_to:
                 take(seen)
 
-        timeline = Timeline(pictures=settings.pictured)
+        timeline = Timeline(pictures=settings.pictured if report is not None else False)
         loop = assembly.loop(
-            leaving_out(paced_submit(delivery, live=assembly.live), people),
+            outputs.submit,
             pictures=settings.pictured,
-            metrics=metrics,
+            metrics=outputs.metrics,
             on_frame=show if shown_to else None,
             on_track_end=timeline.add,
         )
@@ -242,7 +228,8 @@ def run_watch(
 
         with stopping_on_signals(stop_now):
             progress = loop.run(should_stop=stop.is_set, on_round=on_round)
-        is_stored, is_delivered = delivery.flush(60.0), delivery.drain(_DRAIN_S)
+        is_stored = delivery is None or delivery.flush(60.0)
+        is_delivered = delivery is None or delivery.drain(_DRAIN_S)
         view.end(progress, assembly.cameras.statuses(), delivery)
         if not is_stored:
             view.say("the disk takes no sightings; some are lost")

@@ -31,7 +31,7 @@ class WatchView:
         self._shown_s = time.monotonic() if not self._live else 0.0
 
     def show(
-        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
+        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery | None
     ) -> None:
         """Renew the table, if it is time to."""
         now = time.monotonic()
@@ -48,7 +48,7 @@ class WatchView:
             mention(self.line(progress, cameras))
 
     def end(
-        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
+        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery | None
     ) -> None:
         """Show the last table, to stay, and where the time went."""
         if self._quiet:
@@ -63,9 +63,9 @@ class WatchView:
         mention(text)
 
     def table(
-        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
+        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery | None
     ) -> list[str]:
-        """The table as lines."""
+        """The table as lines; without a delivery nothing is said of sightings."""
         width = max([6, *(len(camera.camera_id) for camera in cameras)])
         rows = [
             f"{'camera':<{width}}  {'state':<8} {'fps':>5} {'frames':>7} {'dropped':>7} "
@@ -81,18 +81,21 @@ class WatchView:
             )
             if camera.state == "waiting" and camera.last_error:
                 rows.append(f"{'':<{width}}  {camera.last_error[:90]}")
-        waiting = delivery.counts()
-        pending = max((sink.pending for sink in waiting.sinks.values()), default=0)
         speed = progress.video_s / progress.wall_s if progress.wall_s > 0 else 0.0
         level = f"{progress.depth_name}, {progress.crops_per_track} crops a track"
         if progress.keep_one_in > 1:
             level += f", 1 frame in {progress.keep_one_in}"
-        rows += [
+        rows.append(
             f"{clock(progress.video_s)} of video in {clock(progress.wall_s)} ({speed:.1f} times "
-            f"real time)   {progress.identities} people known   {level}",
-            f"sightings: {waiting.submitted} made, {waiting.waiting} not yet stored, "
-            f"{pending} to be delivered",
-        ]
+            f"real time)   {progress.identities} people known   {level}"
+        )
+        if delivery is not None:
+            waiting = delivery.counts()
+            pending = max((sink.pending for sink in waiting.sinks.values()), default=0)
+            rows.append(
+                f"sightings: {waiting.submitted} made, {waiting.waiting} not yet stored, "
+                f"{pending} to be delivered"
+            )
         return rows
 
     def line(self, progress: WatchProgress, cameras: Sequence[CameraStatus]) -> str:

@@ -23,6 +23,8 @@ from adln.pipeline.sightings import SightingEvent, make_event_id
 
 FORMAT = "adln-alert-1"
 COMMAND_TIMEOUT_S = 30.0
+COMMAND_REFUSES = 65
+"""Exit status of a program that will never take an alert: EX_DATAERR of sysexits.h."""
 _MOST_REMEMBERED = 10_000
 
 
@@ -149,15 +151,20 @@ class CommandSink:
         """Run the program once for each alert; exit status 0 acknowledges it.
 
         Raises:
-            UndeliveredError: It cannot be started, exceeds the timeout, or returns another status.
+            UndeliveredError: It cannot be started, exceeds the timeout, or returns another status,
+                of which `COMMAND_REFUSES` refuses the alert.
         """
         for done, event in enumerate(events):
-            if why := self._failure(event):
+            status, why = self._run(event)
+            if status != 0:
                 raise UndeliveredError(
-                    f"{self._command[0]}: {why}", acknowledged=done, refused=True
+                    f"{self._command[0]}: {why}",
+                    acknowledged=done,
+                    refused=status == COMMAND_REFUSES,
                 )
 
-    def _failure(self, event: StoredEvent) -> str:
+    def _run(self, event: StoredEvent) -> tuple[int | None, str]:
+        """The exit status, None without one, and in words."""
         # Without the arguments: they may hold a secret.
         try:
             status = subprocess.run(
@@ -170,10 +177,10 @@ class CommandSink:
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            return f"did not finish within {self._timeout_s:g} s"
+            return None, f"did not finish within {self._timeout_s:g} s"
         except OSError as error:
-            return error.strerror or "cannot be started"
-        return f"exit status {status}" if status else ""
+            return None, error.strerror or "cannot be started"
+        return status, f"exit status {status}"
 
     def close(self) -> None:
         """Nothing to release between runs."""

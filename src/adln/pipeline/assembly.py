@@ -5,16 +5,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adln.atomic import is_there
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
+from adln.cameras.clocks import SteadyClock
 from adln.cameras.detector import Detector, YoloxDetector
 from adln.cameras.fetching import default_detector
 from adln.cameras.recordings import ImageFolder, VideoFile
@@ -41,7 +43,7 @@ from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
-from adln.pipeline.people import ReportedPeople
+from adln.pipeline.people import ReportedPeople, leaving_out
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import CameraParts, Watch
@@ -52,6 +54,9 @@ from adln.pipeline.watch_settings import (
     WebhookSettings,
 )
 from adln.pipeline.webhook_sink import WebhookSink
+
+if TYPE_CHECKING:
+    from adln.pipeline.metrics import PipelineMetrics
 
 # The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
@@ -114,7 +119,7 @@ def assemble(
     gallery_folder: Path | None = None,
     detector: Detector | None = None,
 ) -> Assembly:
-    """Open everything that a watch needs, except its outputs; see `open_delivery`.
+    """Open everything that a watch needs, except its outputs; see `open_outputs`.
 
     Relative paths in the settings are based on `folder`. `gallery_folder` replaces their gallery,
     `detector` their detector.
@@ -153,7 +158,7 @@ def assemble(
                 for a, b in combinations(way.cameras, 2)
             },
         )
-        parts = {}
+        parts, clock = {}, SteadyClock()
         appearance = open_appearance(settings, embedder)
         for camera in settings.cameras:
             address = camera.source if is_live(camera.source) else str(folder / camera.source)
@@ -162,6 +167,7 @@ def assemble(
                 camera.name,
                 fps=camera.fps,
                 start_s=camera.start_s,
+                clock=clock,
                 on_frame=group.wake,
             )
             group.add(source)
@@ -209,6 +215,61 @@ def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Reten
     return replace(rules, camera_keep_s={**rules.camera_keep_s, **stated})
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outputs:
+    """Where the results of a watch go.
+
+    Attributes:
+        people: whom they report.
+        submit: takes sightings; see `paced_submit`. Without receivers it does nothing.
+        delivery: None without receivers of sightings.
+        home: takes frames; None unless enabled.
+        metrics: None unless they are served.
+    """
+
+    people: ReportedPeople
+    submit: Callable[[SightingEvent], object]
+    delivery: Delivery | None
+    home: HomeAssistant | None
+    metrics: "PipelineMetrics | None"
+
+
+def open_outputs(
+    settings: WatchSettings, folder: Path, assembly: Assembly, stack: ExitStack
+) -> Outputs:
+    """Open the outputs that the settings name; `stack` closes them, before the assembly.
+
+    Relative paths in the settings are based on `folder`.
+
+    Raises:
+        DeliveryError: the outbox or a receiver cannot be used.
+        SettingsError: an environment variable is missing, or the metrics' address cannot be used.
+    """
+    people = open_people(settings, assembly.gallery)
+    submit: Callable[[SightingEvent], object] = _to_nobody
+    delivery = metrics = None
+    if settings.has_receivers:
+        delivery = open_delivery(settings, folder, assembly.gallery, people=people)
+        stack.callback(delivery.close)
+        submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
+    home = open_home_assistant(settings, folder, people)
+    if home is not None:
+        stack.callback(home.close)
+    if settings.metrics.port:
+        from adln.pipeline.metrics import MetricsServer, PipelineMetrics
+
+        metrics = PipelineMetrics()
+        if delivery is not None:
+            metrics.watch_delivery(delivery.counts)
+        server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
+        stack.callback(server.close)
+    return Outputs(people=people, submit=submit, delivery=delivery, home=home, metrics=metrics)
+
+
+def _to_nobody(_: SightingEvent) -> None:
+    pass
+
+
 def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
     """The gallery's people, for the parts that report them."""
     people = ReportedPeople(gallery.persons, ignored=settings.ignore)
@@ -235,11 +296,12 @@ def open_delivery(
 ) -> Delivery:
     """Open outbox and sinks; alerts need the gallery, or its people if they are open already.
 
-    Relative paths in the settings are based on `folder`.
+    The settings must have receivers, see `WatchSettings.has_receivers`. Relative paths in them are
+    based on `folder`.
 
     Raises:
         DeliveryError: the outbox or a sink cannot be used.
-        SettingsError: there is no sink, or an environment variable is missing.
+        SettingsError: an environment variable is missing.
     """
     if people is None and gallery is not None:
         people = open_people(settings, gallery)
@@ -271,10 +333,6 @@ def open_delivery(
         else:
             way = CommandSink(alert.command, folder=folder)
         sinks[f"alert-{alert.name}"] = AlertSink(alert, people, way)
-    if not sinks:
-        raise SettingsError(
-            "there is no output for sightings: set jsonl.path, mqtt.host or webhook.url."
-        )
     path = folder / settings.outbox
     try:
         outbox = Outbox(path, list(sinks))
@@ -417,7 +475,10 @@ def _open_load(
 ) -> tuple[LoadController, Costs | None]:
     load, stated = settings.load, settings.costs
     priced = embedder.priced_depths
-    depths = [one for one in priced if one < depth] + [depth]
+    # The crops of a track need a depth in common, at whatever level each was embedded: the first,
+    # or one on the way to the deepest.
+    shared = embedder.on_the_way(depth)
+    depths = [one for one in priced if one < depth and (one >= first or one in shared)] + [depth]
     is_stated = not live and stated.frame_ms > 0
     if live:
         prices = embedder.measure_ms()

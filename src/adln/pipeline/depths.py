@@ -119,6 +119,14 @@ class DepthEmbedder:
         """See `OpenModel.depth_name`."""
         return self._files[depth].depth_name(depth)
 
+    def on_the_way(self, depth: int) -> tuple[int, ...]:
+        """Depths that `embed` gives at this depth, itself the last of them; none if unknown."""
+        chains = [
+            [one for part in (first, *deeper) for one in part.depths]
+            for first, deeper in self._chains
+        ]
+        return tuple(one for chain in chains if depth in chain for one in chain if one <= depth)
+
     def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) uint8 RGB of `crop_size`.
 

@@ -39,7 +39,8 @@ _log = logging.getLogger(__name__)
 class HomeAssistant:
     """Keeps Home Assistant's sensors up to date, on its own thread.
 
-    `cameras` gives the number of each by its name. With the id "", the broker chooses one.
+    `cameras` gives the number of each by its name. With the id "", the broker chooses one. `clock`
+    measures how long ago somebody was seen, in s; times that are shown are those of the frames.
 
     Raises:
         DeliveryError: A topic cannot be used.
@@ -53,7 +54,7 @@ class HomeAssistant:
         cameras: Mapping[str, int],
         people: ReportedPeople,
         client_id: str = "",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._prefix = require_topic(settings.prefix)

@@ -271,8 +271,6 @@ class Outbox:
     def _open(self) -> sqlite3.Connection:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The file may contain pictures of people. Its log gets the same permissions.
-            self._path.touch(mode=0o600)
             for path in self._path.parent.glob(f"{self._path.name}*"):
                 if path.stat().st_mode & 0o077:
                     path.chmod(0o600)
@@ -287,6 +285,8 @@ class Outbox:
             raise self._failed("opened", error) from error
 
     def _connect(self) -> sqlite3.Connection:
+        # The file may contain pictures of people. Its log gets the same permissions.
+        self._path.touch(mode=0o600)
         db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Exclusive: a second process on the same outbox would send everything twice.

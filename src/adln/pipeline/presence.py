@@ -16,7 +16,7 @@ class Stay:
         since_s: when they were first seen here this time, Unix time.
         last_s: when they were last seen.
         confidence: probability that it is this person, 0..1; None if not yet known.
-        heard_s: when the last frame with them arrived, by the clock of this machine.
+        heard_s: when the last frame with them arrived, by this machine's steady clock.
     """
 
     camera: str
@@ -30,9 +30,9 @@ class Stay:
 class Presence:
     """Tracks who is where. A person stays until they were not seen for a while.
 
-    Absence is measured by the clock of this machine, so that it also begins when a camera dies. A
-    *candidate* counts as unknown: an automation may react to them, but not under another person's
-    name.
+    Absence is measured by the steady clock of this machine, so that it also begins when a camera
+    dies, and a wall clock that is set changes nothing. A *candidate* counts as unknown: an
+    automation may react to them, but not under another person's name.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Presence:
         self._last: dict[int, Stay] = {}
 
     def saw(self, camera: str, time_s: float, people: Iterable[NamedBox], now_s: float) -> None:
-        """Record the people in a frame of `time_s`; `now_s` is this machine's clock."""
+        """Record the people in a frame of `time_s`; `now_s` is the steady clock."""
         for box in people:
             person_id = None if box.verdict == "candidate" else box.person_id
             before = self._stays.get((camera, box.track_id))

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from adln.matching.calibration import Verdict
 from adln.pipeline.watch import TrackEnd
 from adln.pipeline.watch_parts import Pictured, is_pictured
+from adln.reports.pages import jpeg_uri
 
 # A report is for people to read; of a long watch it holds the newest visits.
 MOST_VISITS = 5_000
+PICTURE_SIZE = (64, 128)
+"""Width and height in px."""
 
 Colour = tuple[int, int, int]
 
@@ -28,7 +32,7 @@ class TimelineVisit:
         probability: that this is the person.
         upper: colour of the upper body; None if the track had no usable crop.
         lower: colour of the legs.
-        crop: (H, W, 3) uint8 RGB, only if pictures are kept.
+        picture: data URI of a JPEG as the report shows it; "" unless pictures are kept.
     """
 
     camera_name: str
@@ -39,7 +43,7 @@ class TimelineVisit:
     probability: float
     upper: Colour | None
     lower: Colour | None
-    crop: NDArray[np.uint8] | None
+    picture: str
 
     @property
     def is_doubtful(self) -> bool:
@@ -48,7 +52,7 @@ class TimelineVisit:
 
 
 class Timeline:
-    """Collects visits, of which the newest are kept, with their crops if pictures are."""
+    """Collects visits, of which the newest are kept, with small pictures where these are kept."""
 
     def __init__(self, *, pictures: Pictured = False, most: int = MOST_VISITS) -> None:
         self._pictures = pictures
@@ -67,7 +71,10 @@ class Timeline:
 
     def add(self, end: TrackEnd) -> None:
         """Add a finished track."""
-        event, crop = end.event, end.crop
+        event, crop, picture = end.event, end.crop, ""
+        if crop is not None and is_pictured(self._pictures, event.camera_name):
+            # Crops themselves are several times as large.
+            picture = jpeg_uri(Image.fromarray(crop).resize(PICTURE_SIZE), quality=80)
         self._all += 1
         self._visits.append(
             TimelineVisit(
@@ -79,7 +86,7 @@ class Timeline:
                 probability=event.probability,
                 upper=None if crop is None else _colour(crop, 0.2, 0.45),
                 lower=None if crop is None else _colour(crop, 0.55, 0.85),
-                crop=crop if is_pictured(self._pictures, event.camera_name) else None,
+                picture=picture,
             )
         )
 

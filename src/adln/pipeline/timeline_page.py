@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from adln.atomic import atomic_write, suffix_of
 from adln.errors import SettingsError
 from adln.pipeline.drawing import person_colour
 from adln.pipeline.timeline import Timeline, TimelineVisit
-from adln.reports.pages import jpeg_uri, render
+from adln.reports.pages import render
 
 PAGE_NAME = "identities.html"
 DATA_NAME = "identities.json"
@@ -27,7 +26,8 @@ _DATES_FROM_S = 10 * 365 * 86_400.0
 _MOST_SHOWN, _MOST_STRANGERS = 300, 60
 _GREY = (200, 200, 200)
 _LEFT_PX, _WIDTH_PX, _LANE_PX = 120, 760, 22
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43_200, 86_400)
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43_200)
+_DAY_S = 86_400
 
 
 def write_timeline(target: Path, timeline: Timeline, *, names: Mapping[int, str | None]) -> Path:
@@ -81,7 +81,7 @@ def timeline_html(timeline: Timeline, *, names: Mapping[int, str | None]) -> str
         ],
         num_people=len(people),
         strangers=[
-            {**_figure(visit), "caption": f"{visit.camera_name} {axis.label(visit.first_s)}"}
+            {**_figure(visit), "caption": f"{visit.camera_name} {axis.moment(visit.first_s)}"}
             for visit in strangers[:_MOST_STRANGERS]
             if axis
         ],
@@ -96,16 +96,19 @@ class _Axis:
         self.first_s = min(visit.first_s for visit in visits)
         self.last_s = max(max(visit.last_s for visit in visits), self.first_s + 1.0)
         self.is_date = self.first_s >= _DATES_FROM_S
+        wanted = (self.last_s - self.first_s) / 8
+        days_s = math.ceil(wanted / _DAY_S) * _DAY_S
+        self.step_s = next((step for step in _STEPS_S if step >= wanted), days_s)
+        # Ticks of whole days are dates: the time of all of them is midnight.
+        self.is_in_days = self.step_s >= _DAY_S
 
     def x(self, time_s: float) -> float:
         share = (time_s - self.first_s) / (self.last_s - self.first_s)
         return _LEFT_PX + share * _WIDTH_PX
 
     def ticks(self) -> list[float]:
-        wanted = (self.last_s - self.first_s) / 8
-        step = next((step for step in _STEPS_S if step >= wanted), _STEPS_S[-1])
-        first = math.ceil(self.first_s / step) * step
-        return [float(at) for at in np.arange(first, self.last_s + 1e-9, step)]
+        first = math.ceil(self.first_s / self.step_s) * self.step_s
+        return [float(at) for at in np.arange(first, self.last_s + 1e-9, self.step_s)]
 
     def chart(self, lanes: Sequence[Mapping[str, Any]], height: int) -> dict[str, Any]:
         return {
@@ -117,9 +120,13 @@ class _Axis:
 
     def label(self, time_s: float) -> str:
         if self.is_date:
-            return f"{datetime.fromtimestamp(time_s, UTC):%H:%M:%S}"
+            form = "%Y-%m-%d" if self.is_in_days else "%H:%M:%S"
+            return f"{datetime.fromtimestamp(time_s, UTC):{form}}"
         minutes, seconds = divmod(round(time_s), 60)
         return f"{minutes}:{seconds:02d}"
+
+    def moment(self, time_s: float) -> str:
+        return self.whole(time_s) if self.is_in_days else self.label(time_s)
 
     def whole(self, time_s: float) -> str:
         if self.is_date:
@@ -210,12 +217,9 @@ def _verdict(visit: TimelineVisit) -> str:
 
 def _figure(visit: TimelineVisit) -> dict[str, Any]:
     """The picture if there is one, otherwise the colours of the clothes."""
-    uri = ""
-    if visit.crop is not None:
-        uri = jpeg_uri(Image.fromarray(visit.crop).resize((64, 128)), quality=80)
     return {
         "title": f"{visit.camera_name}: {_verdict(visit)}",
-        "uri": uri,
+        "uri": visit.picture,
         "upper": visit.upper or _GREY,
         "lower": visit.lower or _GREY,
         "is_candidate": visit.is_doubtful,

@@ -326,6 +326,12 @@ class WatchSettings:
             raise SettingsError("home_assistant.enabled needs mqtt.host.")
 
     @property
+    def has_receivers(self) -> bool:
+        """Whether sightings are sent anywhere: to a file, a broker, a webhook or an alert."""
+        is_published = bool(self.mqtt.host) and self.mqtt.sightings
+        return bool(self.jsonl.path or is_published or self.webhook.url or self.alerts)
+
+    @property
     def pictured(self) -> frozenset[str]:
         """Names of the cameras whose pictures are kept, sent and shown."""
         return frozenset(

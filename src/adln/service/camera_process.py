@@ -25,16 +25,7 @@ from adln.crops import to_jpeg
 from adln.errors import AdlnError, SettingsError, how_to_install
 from adln.gallery.records import ModelKey
 from adln.gallery.spaces import admit
-from adln.pipeline.assembly import (
-    Assembly,
-    assemble,
-    open_delivery,
-    open_home_assistant,
-    open_people,
-    paced_submit,
-)
-from adln.pipeline.metrics import MetricsServer, PipelineMetrics
-from adln.pipeline.people import leaving_out
+from adln.pipeline.assembly import Assembly, assemble, open_outputs
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import SeenFrame, WatchProgress
 from adln.pipeline.watch_settings import WatchSettings
@@ -135,24 +126,25 @@ def _watch(sender: _Sender, order: Order, stop: threading.Event) -> None:
         stack.callback(assembly.close)
         _require_same_model(assembly, order.models)
         _require_tracker(assembly)
-        deliver = _delivery(sender, order, assembly, stack)
-        metrics = None
-        if settings.metrics.port:
-            metrics = PipelineMetrics()
-            server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
-            stack.callback(server.close)
+        outputs = open_outputs(settings, order.folder, assembly, stack)
+        if outputs.delivery is not None:
+            stack.callback(outputs.delivery.flush, _FLUSH_S)
         numbers = {name: part.number for name, part in assembly.parts.items()}
         shown_to = [_showing(sender, numbers, pictured=settings.pictured)]
-        home = open_home_assistant(settings, order.folder, open_people(settings, assembly.gallery))
-        if home is not None:
-            stack.callback(home.close)
-            shown_to.append(home.saw)
+        if outputs.home is not None:
+            shown_to.append(outputs.home.saw)
+
+        def deliver(event: SightingEvent) -> None:
+            sender.send(event)
+            outputs.submit(event)
 
         def show(seen: SeenFrame) -> None:
             for take in shown_to:
                 take(seen)
 
-        loop = assembly.loop(deliver, pictures=settings.pictured, metrics=metrics, on_frame=show)
+        loop = assembly.loop(
+            deliver, pictures=settings.pictured, metrics=outputs.metrics, on_frame=show
+        )
         reported_s = float("-inf")
         # All frames of recordings are processed, unless a budget is set.
         is_adapted = assembly.live or assembly.costs is not None
@@ -202,26 +194,6 @@ def _require_tracker(assembly: Assembly) -> None:
         raise SettingsError(
             f"Tracking people needs lap, which is not installed; {how_to_install('camera')}."
         )
-
-
-def _delivery(
-    sender: _Sender, order: Order, assembly: Assembly, stack: ExitStack
-) -> Callable[[SightingEvent], None]:
-    """Delivers sightings to the service and to the sinks of the settings."""
-    settings = order.settings
-    if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url or settings.alerts):
-        return sender.send
-    people = open_people(settings, assembly.gallery)
-    delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
-    stack.callback(delivery.close)
-    stack.callback(delivery.flush, _FLUSH_S)
-    submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
-
-    def deliver(event: SightingEvent) -> None:
-        sender.send(event)
-        submit(event)
-
-    return deliver
 
 
 def _showing(
