@@ -18,11 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-<<<<<<< HEAD
-from adln.cli.doctor import _EXAMINED
-=======
 from adln.cameras.live import LiveCamera
->>>>>>> fix-pipeline
+from adln.cli.doctor import _EXAMINED
 from adln.cli.main import adln
 from adln.cli.watch import run_watch
 from adln.gallery.records import Filter
@@ -31,14 +28,9 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.assembly import assemble
 from adln.pipeline.home_assistant import HomeAssistant
 from adln.pipeline.outbox import Outbox
-<<<<<<< HEAD
-from adln.pipeline.watch import WatchProgress
-from adln.pipeline.watch_settings import WatchSettings, read_watch_settings
-=======
 from adln.pipeline.timeline import Timeline
 from adln.pipeline.watch import SeenFrame, WatchProgress
-from adln.pipeline.watch_settings import read_watch_settings
->>>>>>> fix-pipeline
+from adln.pipeline.watch_settings import WatchSettings, read_watch_settings
 
 MakeModel = Callable[..., Path]
 RED, GREEN = (200, 30, 30), (30, 200, 30)
