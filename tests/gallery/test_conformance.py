@@ -576,6 +576,38 @@ def test_all_names_of_the_forgotten_are_barred_in_every_spelling(open_gallery: O
         assert gallery.enrol("Zoey")
 
 
+@pytest.mark.parametrize("given_by", ["enrolment", "renaming"])
+def test_a_name_that_is_somebody_else_s_by_now_is_not_forgotten_with_who_had_it(
+    gallery: Gallery, given_by: str
+) -> None:
+    mistaken = gallery.enrol("Ann Meier")
+    gallery.name_person(mistaken, "Ben")
+    ann = gallery.enrol("Ann Meier" if given_by == "enrolment" else None)
+    gallery.name_person(ann, "Ann Meier")
+    gallery.forget(mistaken)
+    gallery.name_person(ann, "Ann")
+    gallery.name_person(ann, "Ann Meier")
+    with pytest.raises(GalleryError, match="Ben"):
+        gallery.name_person(ann, "Ben")
+    # What they were called themselves stays known.
+    gallery.forget(ann)
+    for name in ("Ann", "Ann Meier"):
+        with pytest.raises(GalleryError, match="forgotten"):
+            gallery.enrol(name)
+
+
+def test_who_was_merged_by_mistake_keeps_their_name_when_the_other_is_forgotten(
+    gallery: Gallery,
+) -> None:
+    anna, annie = gallery.enrol("Anna"), gallery.enrol("Annie")
+    gallery.merge([annie], anna)
+    gallery.unmerge(annie, [], name="Annie")
+    gallery.forget(anna)
+    gallery.name_person(annie, "Ann")
+    gallery.name_person(annie, "Annie")
+    assert gallery.names([annie]) == {annie: "Annie"}
+
+
 def test_who_has_neither_a_name_nor_a_sighting_leaves_and_nobody_else(gallery: Gallery) -> None:
     ids = added(gallery, looks(6))
     anna, stranger = gallery.split(ids[:1], "Anna"), gallery.split(ids[1:2])
