@@ -71,6 +71,27 @@ def test_a_database_that_is_replaced_while_open_is_neither_read_nor_written(
             assert [person.name for person in restored.persons()] == ["Ann"]
 
 
+def test_a_search_that_is_refused_is_not_logged(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "g", tmp_path / "copy.db"
+    rows = unit_rows(3)
+    gallery = SqliteGallery(folder, create=True, audit_searches=True)
+    gallery.add(sightings(rows))
+    back_up(folder, copy)
+    process, gallery._process = gallery._process, -1
+    with pytest.raises(GalleryError, match="before this process was forked"):
+        gallery.search(rows, model=MODEL)
+    gallery._process = process
+    copy.replace(folder / "gallery.db")
+    for ask in (gallery.search, gallery.search_persons):
+        with pytest.raises(GalleryError, match="replaced or removed while it was open"):
+            ask(rows, model=MODEL)
+    logged = gallery._connection.execute("SELECT COUNT(*) FROM audit").fetchone()
+    assert logged == (0,)
+    gallery.close()
+    with pytest.raises(GalleryError, match="this gallery was closed"):
+        gallery.search(rows, model=MODEL)
+
+
 def truth(folder: Path) -> dict[int, tuple[np.ndarray, int]]:
     """What the database itself says, read without the gallery: sighting -> embedding, person."""
     connection = sqlite3.connect(folder / "gallery.db")

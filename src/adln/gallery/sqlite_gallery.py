@@ -192,6 +192,7 @@ class SqliteGallery(ComparedGallery):
             raise GalleryError(
                 f"{len(queries)} queries need {len(queries)} cameras, got {len(seen_by)}."
             )
+        self._require_own()
         if self._audit_searches and not self._is_read_only:
             facts = {
                 "queries": len(queries),
@@ -201,6 +202,7 @@ class SqliteGallery(ComparedGallery):
                 "where": rows.plain_filter(vars(where)),
             }
             with self._lock, plain_errors(self.folder):
+                self._require_open()
                 # Written before the answer is returned, without waiting for the disk.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 try:
