@@ -244,6 +244,25 @@ class PeopleTable:
         self._connection.execute("DELETE FROM merged WHERE person_id = ?", (person_id,))
         self.add(new, person_id=person_id)
 
+    def take_names(self, source: "PeopleTable", person_ids: Mapping[int, int]) -> None:
+        """Take over the barred and former names of a gallery of which this one is a copy.
+
+        Its salt goes along; names that are barred here already stay so.
+
+        Args:
+            source: the people there, in an open transaction.
+            person_ids: number there -> number here.
+        """
+        there = source._connection.execute
+        barred = there("SELECT salt, digest FROM barred_names").fetchall()
+        former = there("SELECT person_id, digest FROM former_names").fetchall()
+        self._connection.execute("UPDATE state SET name_salt = ?", (source._salt(),))
+        self._connection.executemany("INSERT INTO barred_names VALUES (?, ?)", barred)
+        self._connection.executemany(
+            "INSERT INTO former_names VALUES (?, ?)",
+            [(person_ids[one], digest) for one, digest in former if one in person_ids],
+        )
+
     def merged_into(self, person_id: int) -> frozenset[int]:
         """Numbers of all people merged into this person, directly or indirectly."""
         rows = self._connection.execute(
