@@ -8,6 +8,7 @@ from tests.matching import made_calibration
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import as_compared, space_name
+from adln.gallery.look_alikes import find_look_alikes
 from adln.gallery.moving import move_gallery
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -110,6 +111,22 @@ def test_missing_code_files_are_rebuilt_adapted(tmp_path: Path):
     with SqliteGallery(folder) as gallery:
         gallery.count()
         assert code_bytes(folder) == before
+
+
+def test_look_alikes_are_found_with_the_cameras_of_both(tmp_path: Path):
+    rows = unit_rows(COUNT)
+    with SqliteGallery(tmp_path / "g", create=True) as gallery:
+        anna = gallery.enrol("Anna")
+        given = sightings(rows, persons=[anna] * 2 + [None] * (COUNT - 2))
+        gallery.add(given)
+        gallery.adapt(adaptation := fitted())
+        adapted = adaptation.apply(rows, np.arange(COUNT) % 4)
+        scores = (adapted[2:] @ adapted[:2].T).max(axis=1)
+        least = float(np.sort(scores)[-20]) - 1e-4
+        (nobody,) = find_look_alikes(gallery, anna, least=least)
+        alike = set((np.flatnonzero(scores >= least) + 3).tolist())
+        assert set(nobody.sighting_ids) == alike
+        assert nobody.similarity == pytest.approx(float(scores.max()), abs=1e-5)
 
 
 def test_an_adapted_person_is_forgotten_with_proof(tmp_path: Path):

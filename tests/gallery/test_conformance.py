@@ -11,6 +11,7 @@ import pytest
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
+from adln.gallery.look_alikes import find_look_alikes
 from adln.gallery.milvus import MilvusGallery
 from adln.gallery.moving import move_gallery
 from adln.gallery.records import (
@@ -606,6 +607,20 @@ def test_who_was_merged_by_mistake_keeps_their_name_when_the_other_is_forgotten(
     gallery.name_person(annie, "Ann")
     gallery.name_person(annie, "Annie")
     assert gallery.names([annie]) == {annie: "Annie"}
+
+
+def test_whoever_looks_alike_is_found_behind_many_others(gallery: Gallery) -> None:
+    anna, split_off, stranger = gallery.enrol("Anna"), gallery.enrol(), gallery.enrol()
+    added(gallery, [near(0, 1.0, person_id=anna)])
+    unassigned = added(gallery, [near(1, 0.95, person_id=None, number=at) for at in range(150)])
+    theirs = added(gallery, [near(2, 0.9, person_id=split_off, number=at) for at in range(120)])
+    added(gallery, [near(3, 0.6, person_id=stranger), near(4, 0.6, person_id=None)])
+    nobody, person = find_look_alikes(gallery, anna, least=0.7)
+    assert (nobody.person_id, person.person_id) == (None, split_off)
+    assert nobody.similarity == pytest.approx(0.95)
+    assert person.similarity == pytest.approx(0.9)
+    assert nobody.sighting_ids == tuple(unassigned)
+    assert person.sighting_ids == tuple(theirs)
 
 
 def test_who_has_neither_a_name_nor_a_sighting_leaves_and_nobody_else(gallery: Gallery) -> None:

@@ -70,6 +70,9 @@ class MilvusGallery(MilvusStore):
             used by something else, or there is no such gallery and none is to be made.
     """
 
+    most_answers = _MOST_ANSWERS
+    """Most answers to a query."""
+
     @property
     def models(self) -> tuple[ModelKey, ...]:
         """See `Gallery.models`."""
