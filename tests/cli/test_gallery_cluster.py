@@ -190,7 +190,7 @@ def test_a_move_is_told_and_its_numbers_are_written(folder: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "1 persons and 54 sightings" in result.stdout
     assert "20 searches answered alike" in result.stdout
-    assert "forgotten" in result.stderr
+    assert "note: not copied: the log." in result.stderr
     assert len(ids.read_text().splitlines()) == 55
     assert persons(target) == persons(folder)
     again = run(move, folder, target)
