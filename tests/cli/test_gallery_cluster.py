@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ from adln.cli.gallery_move import move
 from adln.cli.gallery_words import open_place
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
+from adln.gallery.adapting import space_name
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.adaptation import Adaptation, TrackedCrops, fit_adaptation
+from adln.matching.adaptation_gate import CENTRINGS
 from adln.matching.calibration import (
     Calibration,
     CalibrationEvidence,
@@ -138,6 +142,40 @@ def test_the_threshold_comes_from_the_model_s_calibration(folder: Path, tmp_path
     assert (
         "cosine of 0.410" in run(cluster, folder, "--model", model, "--level", "candidate").stdout
     )
+    with SqliteGallery(folder) as gallery:
+        own = replace(calibration, match=Level(rate=0.01, thresholds=(0.4, 0.55)))
+        gallery.adapt(centring(gallery), own)
+    # Scores of an adapted gallery mean what its own calibration says.
+    assert "cosine of 0.550" in run(cluster, folder, "--model", model).stdout
+
+
+def centring(gallery: SqliteGallery) -> Adaptation:
+    """Takes off what all sightings have in common."""
+    records = [one for batch in gallery.iterate() for one in batch]
+    crops = TrackedCrops(
+        np.stack([one.embedding for one in records]).astype(np.float32),
+        np.array([one.camera_id for one in records]),
+        np.array([one.track_id for one in records]),
+    )
+    return fit_adaptation(crops, CENTRINGS[0], space=space_name(MODEL))
+
+
+def test_in_an_adapted_gallery_sightings_are_grouped_as_its_searches_compare_them(
+    tmp_path: Path,
+) -> None:
+    looks = unit_length(3 * np.eye(16)[0] + np.eye(16)[1 + np.arange(30) // 6])
+    with SqliteGallery(tmp_path / "g", create=True) as gallery:
+        gallery.add(
+            [
+                Sighting(
+                    embedding=look, model=MODEL, camera_id=1, time_s=float(at), track_id=at // 3
+                )
+                for at, look in enumerate(looks)
+            ]
+        )
+        assert "in 1 groups" in run(cluster, tmp_path / "g", "--threshold", 0.5).stdout
+        gallery.adapt(centring(gallery))
+    assert "in 5 groups" in run(cluster, tmp_path / "g", "--threshold", 0.5).stdout
 
 
 def test_a_threshold_must_come_from_somewhere(folder: Path) -> None:
@@ -152,7 +190,7 @@ def test_a_move_is_told_and_its_numbers_are_written(folder: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "1 persons and 54 sightings" in result.stdout
     assert "20 searches answered alike" in result.stdout
-    assert "forgotten" in result.stderr
+    assert "note: not copied: the log." in result.stderr
     assert len(ids.read_text().splitlines()) == 55
     assert persons(target) == persons(folder)
     again = run(move, folder, target)

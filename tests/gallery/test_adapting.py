@@ -7,7 +7,8 @@ from tests.gallery.made_up import DIM, MODEL, sightings, unit_rows
 from tests.matching import made_calibration
 
 from adln.errors import GalleryError
-from adln.gallery.adapting import space_name
+from adln.gallery.adapting import as_compared, space_name
+from adln.gallery.look_alikes import find_look_alikes
 from adln.gallery.moving import move_gallery
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -49,6 +50,21 @@ def test_stored_and_query_are_compared_adapted(tmp_path: Path, low_memory):
         for result, expected in zip(results, scores, strict=True):
             np.testing.assert_array_equal(result.sighting_ids, np.argsort(-expected) + 1)
             np.testing.assert_allclose(result.similarity, -np.sort(-expected), atol=1e-5)
+
+
+def test_sightings_are_handed_out_as_searches_compare_them(tmp_path: Path):
+    rows = unit_rows(COUNT)
+    with SqliteGallery(tmp_path / "g", create=True) as gallery:
+        gallery.add(sightings(rows))
+        records = gallery.get([7, 3, 90])
+        np.testing.assert_array_equal(gallery.compared(records), rows[[6, 2, 89]])
+        gallery.adapt(adaptation := fitted())
+        expected = adaptation.apply(rows[[6, 2, 89]], np.array([6, 2, 89]) % 4)
+        np.testing.assert_allclose(gallery.compared(records), expected, atol=1e-6)
+        given = as_compared(gallery, records)
+        assert [one.sighting_id for one in given] == [7, 3, 90]
+        np.testing.assert_allclose([one.embedding for one in given], expected, atol=1e-6)
+        assert as_compared(gallery, []) == []
 
 
 def test_undo_gives_back_every_bit(tmp_path: Path):
@@ -95,6 +111,22 @@ def test_missing_code_files_are_rebuilt_adapted(tmp_path: Path):
     with SqliteGallery(folder) as gallery:
         gallery.count()
         assert code_bytes(folder) == before
+
+
+def test_look_alikes_are_found_with_the_cameras_of_both(tmp_path: Path):
+    rows = unit_rows(COUNT)
+    with SqliteGallery(tmp_path / "g", create=True) as gallery:
+        anna = gallery.enrol("Anna")
+        given = sightings(rows, persons=[anna] * 2 + [None] * (COUNT - 2))
+        gallery.add(given)
+        gallery.adapt(adaptation := fitted())
+        adapted = adaptation.apply(rows, np.arange(COUNT) % 4)
+        scores = (adapted[2:] @ adapted[:2].T).max(axis=1)
+        least = float(np.sort(scores)[-20]) - 1e-4
+        (nobody,) = find_look_alikes(gallery, anna, least=least)
+        alike = set((np.flatnonzero(scores >= least) + 3).tolist())
+        assert set(nobody.sighting_ids) == alike
+        assert nobody.similarity == pytest.approx(float(scores.max()), abs=1e-5)
 
 
 def test_an_adapted_person_is_forgotten_with_proof(tmp_path: Path):

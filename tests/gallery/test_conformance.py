@@ -11,6 +11,7 @@ import pytest
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
+from adln.gallery.look_alikes import find_look_alikes
 from adln.gallery.milvus import MilvusGallery
 from adln.gallery.moving import move_gallery
 from adln.gallery.records import (
@@ -574,6 +575,52 @@ def test_all_names_of_the_forgotten_are_barred_in_every_spelling(open_gallery: O
             with pytest.raises(GalleryError, match=r"forgotten"):
                 gallery.enrol(name)
         assert gallery.enrol("Zoey")
+
+
+@pytest.mark.parametrize("given_by", ["enrolment", "renaming"])
+def test_a_name_that_is_somebody_else_s_by_now_is_not_forgotten_with_who_had_it(
+    gallery: Gallery, given_by: str
+) -> None:
+    mistaken = gallery.enrol("Ann Meier")
+    gallery.name_person(mistaken, "Ben")
+    ann = gallery.enrol("Ann Meier" if given_by == "enrolment" else None)
+    gallery.name_person(ann, "Ann Meier")
+    gallery.forget(mistaken)
+    gallery.name_person(ann, "Ann")
+    gallery.name_person(ann, "Ann Meier")
+    with pytest.raises(GalleryError, match="Ben"):
+        gallery.name_person(ann, "Ben")
+    # What they were called themselves stays known.
+    gallery.forget(ann)
+    for name in ("Ann", "Ann Meier"):
+        with pytest.raises(GalleryError, match="forgotten"):
+            gallery.enrol(name)
+
+
+def test_who_was_merged_by_mistake_keeps_their_name_when_the_other_is_forgotten(
+    gallery: Gallery,
+) -> None:
+    anna, annie = gallery.enrol("Anna"), gallery.enrol("Annie")
+    gallery.merge([annie], anna)
+    gallery.unmerge(annie, [], name="Annie")
+    gallery.forget(anna)
+    gallery.name_person(annie, "Ann")
+    gallery.name_person(annie, "Annie")
+    assert gallery.names([annie]) == {annie: "Annie"}
+
+
+def test_whoever_looks_alike_is_found_behind_many_others(gallery: Gallery) -> None:
+    anna, split_off, stranger = gallery.enrol("Anna"), gallery.enrol(), gallery.enrol()
+    added(gallery, [near(0, 1.0, person_id=anna)])
+    unassigned = added(gallery, [near(1, 0.95, person_id=None, number=at) for at in range(150)])
+    theirs = added(gallery, [near(2, 0.9, person_id=split_off, number=at) for at in range(120)])
+    added(gallery, [near(3, 0.6, person_id=stranger), near(4, 0.6, person_id=None)])
+    nobody, person = find_look_alikes(gallery, anna, least=0.7)
+    assert (nobody.person_id, person.person_id) == (None, split_off)
+    assert nobody.similarity == pytest.approx(0.95)
+    assert person.similarity == pytest.approx(0.9)
+    assert nobody.sighting_ids == tuple(unassigned)
+    assert person.sighting_ids == tuple(theirs)
 
 
 def test_who_has_neither_a_name_nor_a_sighting_leaves_and_nobody_else(gallery: Gallery) -> None:

@@ -33,6 +33,38 @@ def test_a_server_that_does_not_answer_is_told() -> None:
         MilvusGallery("http://localhost:9")
 
 
+@pytest.mark.parametrize("cut_off", ["_bar_former_names", "_delete", "_still_found"])
+def test_a_forgetting_that_is_cut_off_is_finished_when_it_is_repeated(
+    milvus_uri: str, monkeypatch: pytest.MonkeyPatch, cut_off: str
+) -> None:
+    from pymilvus import MilvusException
+
+    def fail(*_: object) -> None:
+        raise MilvusException(message="the server is gone")
+
+    name = f"cut{cut_off}"
+    with MilvusGallery(milvus_uri, name, consistency="Strong") as gallery:
+        ann, ben = gallery.enrol("Anna"), gallery.enrol("Ben")
+        gallery.name_person(ann, "Ann")
+        gallery.add(sightings(unit_rows(4), persons=[ann, ann, ben, None]))
+        gallery.merge([part := gallery.enrol("Annie")], ann)
+        with monkeypatch.context() as patch:
+            patch.setattr(gallery, cut_off, fail)
+            with pytest.raises(GalleryError, match="could not forget"):
+                gallery.forget(ann)
+    with MilvusGallery(milvus_uri, name, consistency="Strong") as gallery:
+        if cut_off != "_still_found":
+            assert gallery.forget(ann).sightings == 2
+        assert gallery.count() == 2
+        assert gallery.gone([ann, part, ben]) == {ann, part}
+        for barred in ("Anna", "Ann", "Annie"):
+            with pytest.raises(GalleryError, match="forgotten"):
+                gallery.enrol(barred)
+        # Nothing of them is left, so there is nobody to forget.
+        with pytest.raises(GalleryError, match="no person"):
+            gallery.forget(ann)
+
+
 def test_a_copy_to_a_server_that_is_interrupted_leaves_nothing_there(
     milvus_uri: str, tmp_path: Path
 ) -> None:

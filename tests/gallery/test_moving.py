@@ -13,6 +13,7 @@ from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.moving import move_gallery, renew_gallery, verify_move
 from adln.gallery.records import Filter, ModelKey, Sighting, StoredSighting
+from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.gallery.sums import row_sum
 
@@ -116,6 +117,86 @@ def test_a_copy_that_differs_is_found(tmp_path: Path, fault: str) -> None:
 def _again(record: StoredSighting) -> Sighting:
     names: Sequence[str] = list(Sighting.__dataclass_fields__)
     return Sighting(**{name: getattr(record, name) for name in names})
+
+
+def ruled(path: Path) -> SqliteGallery:
+    """A gallery with rules, and somebody who was forgotten and is to be refused."""
+    gallery = filled(path)
+    anna, nameless = (one.person_id for one in gallery.persons())
+    gallery.name_person(anna, "Ann")
+    ((first, *_),) = gallery.iterate(batch_size=90)
+    look = replace(_again(first), embedding=np.eye(16)[3], person_id=None, thumbnail=b"jpeg")
+    gallery.forget(
+        gallery.split([one for one in gallery.add([look]) if one], "\uff23leo"), suppress_above=0.9
+    )
+    gallery.set_retention(
+        Retention(
+            keep_s=9e9,
+            camera_keep_s={2: 8e9},
+            # Of one who is gone, too.
+            person_keep_s={nameless: 7e9, 1: 6e9},
+            max_templates=20,
+        )
+    )
+    return gallery
+
+
+def require_ruled(new: SqliteGallery, person_ids: dict[int, int]) -> None:
+    anna, nameless = person_ids.values()
+    assert new.retention == Retention(
+        keep_s=9e9, camera_keep_s={2: 8e9}, person_keep_s={nameless: 7e9}, max_templates=20
+    )
+    for name in ("Nobody", "nobody", "\uff23leo", "cleo"):
+        with pytest.raises(GalleryError, match="forgotten on request"):
+            new.enrol(name)
+    # Names of their own that nobody was told here are forgotten with them.
+    new.forget(anna)
+    for name in ("Ann", "Anna"):
+        with pytest.raises(GalleryError, match="forgotten on request"):
+            new.enrol(name)
+    assert new.enrol("Bela")
+
+
+def test_rules_and_who_was_forgotten_move_too(tmp_path: Path) -> None:
+    with ruled(tmp_path / "old") as old, SqliteGallery(tmp_path / "new", create=True) as new:
+        # Barred in the new place before, with another salt.
+        new.forget(new.enrol("\uff24ora"))
+        moved = move_gallery(old, new)
+        look = Sighting(embedding=np.eye(16)[3], model=MODEL, camera_id=1, time_s=1e9)
+        assert new.add([look]) == [None]
+        require_ruled(new, moved.person_ids)
+        for name in ("\uff24ora", "dora"):
+            with pytest.raises(GalleryError, match="forgotten on request"):
+                new.enrol(name)
+    with (
+        SqliteGallery(tmp_path / "new") as new,
+        SqliteGallery(tmp_path / "own", create=True) as own,
+    ):
+        own.set_retention(Retention(keep_s=5.0))
+        move_gallery(new, own)
+        assert own.retention == Retention(keep_s=5.0)
+        with pytest.raises(GalleryError, match="forgotten on request"):
+            own.enrol("Cleo")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_rules_and_who_was_forgotten_go_over_to_another_network(
+    tmp_path: Path, shared: bool
+) -> None:
+    look = Sighting(embedding=np.eye(16)[1], model=MODEL, camera_id=1, time_s=1e9)
+    # The depths of one file share its family, so that the old ones tell their spaces by now.
+    spaces = {2: "two", 3: "three"}
+    with ruled(tmp_path / "old") as old, SqliteGallery(tmp_path / "new", create=True) as new:
+        for depth, space in spaces.items():
+            old.add([replace(look, model=replace(MODEL, depth=depth, space=space))])
+        ((model_id,),) = old._connection.execute("SELECT model_id FROM suppressed").fetchall()
+        space = old._index.models[model_id].space if shared else "four"
+        model = ModelKey("c" * 64, 4, 16, space)
+        renewal = renew_gallery(old, new, lambda _: [np.eye(16)[1]] * len(_), model)
+        assert renewal.templates_left_out == (0 if shared else 1)
+        given = new.add([replace(look, model=model, embedding=np.eye(16)[3])])
+        assert (given == [None]) == shared
+        require_ruled(new, renewal.person_ids)
 
 
 def test_searches_that_differ_are_found(tmp_path: Path) -> None:

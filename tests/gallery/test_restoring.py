@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from adln.errors import GalleryError
+from adln.gallery import index
 from adln.gallery.records import NO_PERSON, Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
 
@@ -68,6 +69,27 @@ def test_a_database_that_is_replaced_while_open_is_neither_read_nor_written(
         assert (folder / "gallery.db").read_bytes() == content
         with SqliteGallery(folder) as restored:
             assert [person.name for person in restored.persons()] == ["Ann"]
+
+
+def test_a_search_that_is_refused_is_not_logged(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "g", tmp_path / "copy.db"
+    rows = unit_rows(3)
+    gallery = SqliteGallery(folder, create=True, audit_searches=True)
+    gallery.add(sightings(rows))
+    back_up(folder, copy)
+    process, gallery._process = gallery._process, -1
+    with pytest.raises(GalleryError, match="before this process was forked"):
+        gallery.search(rows, model=MODEL)
+    gallery._process = process
+    copy.replace(folder / "gallery.db")
+    for ask in (gallery.search, gallery.search_persons):
+        with pytest.raises(GalleryError, match="replaced or removed while it was open"):
+            ask(rows, model=MODEL)
+    logged = gallery._connection.execute("SELECT COUNT(*) FROM audit").fetchone()
+    assert logged == (0,)
+    gallery.close()
+    with pytest.raises(GalleryError, match="this gallery was closed"):
+        gallery.search(rows, model=MODEL)
 
 
 def truth(folder: Path) -> dict[int, tuple[np.ndarray, int]]:
@@ -127,8 +149,13 @@ def test_a_copy_that_went_on_by_itself_is_told_from_this_gallery_also_with_the_s
     require_right_answers(here, truth(there))
 
 
+@pytest.mark.parametrize("saves", [False, True], ids=["few", "saved"])
 @pytest.mark.parametrize("seed", range(10))
-def test_restores_at_random_give_right_answers(tmp_path: Path, seed: int) -> None:
+def test_restores_at_random_give_right_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, saves: bool
+) -> None:
+    if saves:
+        monkeypatch.setattr(index, "_WORTH_SAVING", 1)
     rng = np.random.default_rng(seed)
     folder, copies = tmp_path / "gallery", [tmp_path / f"{at}.db" for at in range(3)]
     with SqliteGallery(folder, create=True) as gallery:
@@ -146,6 +173,64 @@ def test_restores_at_random_give_right_answers(tmp_path: Path, seed: int) -> Non
     copy = copies[int(rng.integers(0, 2))]
     put_back(copy, folder)
     require_right_answers(folder, truth(folder))
+
+
+def test_columns_saved_after_the_backup_are_not_taken_for_those_of_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_WORTH_SAVING", 50)
+    folder, copy, rows = tmp_path / "gallery", tmp_path / "copy.db", unit_rows(46)
+    with SqliteGallery(folder, create=True) as gallery:
+        ann, bob = gallery.enrol("Ann"), gallery.enrol("Bob")
+        ids = [one for one in gallery.add(sightings(rows[:40])) if one is not None]
+        back_up(folder, copy)
+        gallery.assign(ids[:20], ann)
+    # Saved when the gallery was closed, after 60 changes.
+    assert (folder / "columns.npz").exists()
+    put_back(copy, folder)
+    with SqliteGallery(folder) as killed:
+        killed.assign(ids[:15], bob)
+        killed.add(sightings(rows[40:]))
+        # Opened again as after a kill: nothing was saved, and there were 61 changes.
+        with SqliteGallery(folder) as gallery:
+            (found,) = gallery.search_persons(rows[0], model=MODEL, k=1)
+            assert found.names == ("Bob",)
+            assert gallery.count(Filter(persons=frozenset({ann}))) == 0
+            assert gallery.count(Filter(persons=frozenset({bob}))) == 15
+    require_right_answers(folder, truth(folder))
+
+
+def test_saved_columns_are_read_only_by_whom_they_belong_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_WORTH_SAVING", 1)
+    read: list[int] = []
+    real = index.SearchIndex._read_all_columns
+
+    def counted(self: index.SearchIndex, slots: int) -> None:
+        read.append(slots)
+        real(self, slots)
+
+    monkeypatch.setattr(index.SearchIndex, "_read_all_columns", counted)
+
+    def times_read() -> int:
+        read.clear()
+        with SqliteGallery(tmp_path) as gallery:
+            assert gallery.count() == 40
+        return len(read)
+
+    with SqliteGallery(tmp_path, create=True) as gallery:
+        gallery.add(sightings(unit_rows(40)))
+    assert times_read() == 0
+    # Another process saves them, too: the newest are valid.
+    with SqliteGallery(tmp_path) as one, SqliteGallery(tmp_path) as other:
+        one.assign([1, 2], None)
+        other.assign([3, 4], None)
+    assert times_read() == 0
+    # Of an earlier version, without a mark: read once, then saved with one.
+    damage(tmp_path, "DROP TABLE saved_columns")
+    assert times_read() == 1
+    assert times_read() == 0
 
 
 def flip(path: Path, rng: np.random.Generator, first: int, last: int) -> None:

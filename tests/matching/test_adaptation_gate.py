@@ -56,6 +56,23 @@ def test_too_few_tracks_are_refused():
     assert decision.reason.startswith("too few tracks: 20 ")
 
 
+def test_two_tracks_of_each_of_many_cameras_are_too_few():
+    # Each half has one track of each camera, which nobody can be confused with there.
+    decision = decide(draw_site(tracks=2, cameras=24, nuisance=0.1, common=0.3).crops)
+    assert chosen(decision) is None
+    assert decision.num_tracks == 48
+    assert decision.reason.startswith("too few tracks: half of each camera's")
+    assert decide(draw_site(tracks=4, cameras=24, nuisance=0.1, common=0.3).crops).comparisons
+
+
+def test_a_half_whose_tracks_are_of_one_moment_is_refused():
+    crops = draw_site(nuisance=0.1, common=0.3).crops
+    tracks = np.arange(len(crops)) // 4 % 60
+    # The later ones are of a single crop each.
+    decision = decide(crops.part(np.flatnonzero((tracks < 30) | (np.arange(len(crops)) % 4 == 0))))
+    assert decision.reason.startswith("too few tracks: half of each camera's")
+
+
 def test_no_track_at_all_is_refused():
     crops = draw_site().crops
     assert chosen(decide(crops.part(np.zeros(0, np.int64)))) is None

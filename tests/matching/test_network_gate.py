@@ -100,11 +100,21 @@ def test_tracks_that_cannot_judge_do_not_count_as_many() -> None:
         (draw_site(tracks=100, persons=1).crops, "too few different people"),
         (with_switches(draw_site(tracks=100, nuisance=0.1).crops, 0.4), "two people each"),
         (GOOD.part(np.arange(4)), "too few tracks: 1 in all"),
+        (
+            draw_site(tracks=2, cameras=48, nuisance=0.1, common=0.3).crops,
+            "too few tracks: half of each",
+        ),
     ],
 )
 def test_tracks_that_teach_nothing_are_refused(crops: TrackedCrops, problem: str) -> None:
     with pytest.raises(TracksError, match=problem):
         require_learnable(crops)
+
+
+def test_crops_without_two_tracks_of_one_camera_are_refused() -> None:
+    few = draw_site(tracks=1, cameras=48).crops
+    with pytest.raises(TracksError, match="too few tracks"):
+        compare_networks(few, few, same_space=False)
 
 
 def test_other_crops_are_refused() -> None:

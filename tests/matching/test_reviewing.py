@@ -6,8 +6,11 @@ import pytest
 
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
+from adln.gallery.adapting import space_name
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.adaptation import TrackedCrops, fit_adaptation
+from adln.matching.adaptation_gate import CENTRINGS
 from adln.matching.reviewing import MergeProposal, review_gallery, set_aside
 
 DIM = 32
@@ -91,6 +94,36 @@ def test_one_person_in_pieces_is_proposed_for_merging_and_not_merged(
     # Templates of pieces are not strange to each other.
     assert review.strange == ()
     assert len(gallery.persons()) == 3
+
+
+def test_in_an_adapted_gallery_people_are_compared_as_its_searches_do(
+    gallery: SqliteGallery,
+) -> None:
+    # What all have in common makes strangers alike, until it is taken off.
+    common = 3 * np.eye(DIM)[0]
+    looks = unit_length(common + np.eye(DIM)[1 + np.arange(24) // 4])
+    people = [gallery.enrol() for _ in range(5)]
+    # The last one is the one before once more.
+    looks[20:] = looks[16:20]
+    people.append(gallery.enrol())
+    gallery.add(
+        [
+            Sighting(
+                embedding=look,
+                model=MODEL,
+                camera_id=1,
+                time_s=float(at),
+                person_id=people[at // 4],
+            )
+            for at, look in enumerate(looks)
+        ]
+    )
+    numbers = np.arange(24)
+    crops = TrackedCrops(looks.astype(np.float32), np.ones(24, np.int64), numbers // 4)
+    gallery.adapt(fit_adaptation(crops, CENTRINGS[0], space=space_name(MODEL)))
+    review = review_gallery(gallery, threshold=0.5)
+    assert [(one.into, one.person_id) for one in review.merges] == [(people[4], people[5])]
+    assert review.strange == ()
 
 
 def test_two_who_were_seen_in_one_frame_are_never_proposed(gallery: SqliteGallery) -> None:

@@ -1,5 +1,6 @@
 """`adln gallery cluster`: who might be who among the sightings that nobody has named."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -10,10 +11,12 @@ from adln.cli.progress import mention, save_picture
 from adln.embedders.foreign import network_sha256
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError
+from adln.gallery.adapting import as_compared
 from adln.gallery.clustering import Group, group_sightings
 from adln.gallery.records import NO_PERSON, Filter
 from adln.gallery.spaces import group_by_space
-from adln.matching.calibration import calibration_path, read_calibration
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Calibration, calibration_path, read_calibration
 from adln.reports.contact_sheet import draw_contact_sheet
 
 _ROWS_SHOWN = 20
@@ -65,7 +68,9 @@ def cluster(
             cameras=frozenset(cameras) if cameras else None,
             depth=depth,
         )
-        sightings = [record for batch in opened.iterate(where) for record in batch]
+        sightings = [
+            record for batch in opened.iterate(where) for record in as_compared(opened, batch)
+        ]
         depths = sorted({record.model.depth for record in sightings})
         if len(group_by_space(record.model for record in sightings)) > 1:
             raise GalleryError(
@@ -81,7 +86,12 @@ def cluster(
             tracks = {(s.camera_id, s.track_id) for s in sightings if s.track_id is not None}
             units = len(tracks) + sum(s.track_id is None for s in sightings)
             called = {record.model.depth: record.model.depth_name for record in sightings}
-            threshold = _calibrated(network, digests, called, flip, level, units)
+            adapted: dict[int, Calibration] = {}
+            if isinstance(opened, SqliteGallery):
+                for model in {record.model for record in sightings}:
+                    if (own := opened.calibration_of(model)) is not None:
+                        adapted[model.depth] = own
+            threshold = _calibrated(network, digests, called, adapted, flip, level, units)
         groups = group_sightings(sightings, threshold=threshold)
         kept = [group for group in groups if len(group.sighting_ids) >= least]
         click.echo(_text(place, len(sightings), groups, kept, threshold))
@@ -95,9 +105,18 @@ def cluster(
 
 
 def _calibrated(
-    network: Path, digests: set[str], depths: dict[int, str], flip: bool, level: str, units: int
+    network: Path,
+    digests: set[str],
+    depths: dict[int, str],
+    adapted: Mapping[int, Calibration],
+    flip: bool,
+    level: str,
+    units: int,
 ) -> float:
-    """The threshold; the most cautious one where sightings are of several (named) depths."""
+    """The threshold; the most cautious one where sightings are of several (named) depths.
+
+    In an adapted gallery, that of its own calibration of a depth takes the place of the network's.
+    """
     network = find_network(network)
     digest = network_sha256(network)
     content = read_calibration(network, model_sha256=digest)
@@ -107,10 +126,13 @@ def _calibrated(
             f"{network} is network {digest[:12]}, the sightings are of {made_by}. Name the file "
             "that made them, or give --threshold."
         )
-    found = None if content is None else [content.of(depth, flip=flip) for depth in depths]
+    found = [
+        adapted.get(depth) or (None if content is None else content.of(depth, flip=flip))
+        for depth in depths
+    ]
     thresholds = [
         one.threshold(one.match if level == "matched" else one.candidate, units)
-        for one in found or ()
+        for one in found
         if one is not None
     ]
     if len(thresholds) < len(depths):

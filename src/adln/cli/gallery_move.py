@@ -9,7 +9,7 @@ import click
 
 from adln.atomic import atomic_write, folder_beside, is_there, require_writable
 from adln.cli import options
-from adln.cli.gallery_words import few, gallery, is_server, open_place
+from adln.cli.gallery_words import few, gallery, is_server, many, open_place
 from adln.cli.progress import counting, tell
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
@@ -50,11 +50,7 @@ def move(source: str, target: str, ids: Path | None, quiet: bool) -> None:
         f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
         f"each compared with {source}; {moved.searches} searches answered alike."
     )
-    tell(
-        "note",
-        "not copied: names and templates of forgotten people, retention rules, the log. So people "
-        "forgotten at the old place can be enrolled again at the new one.",
-    )
+    _tell_what_is_missing(source, target)
 
 
 @gallery.command()
@@ -95,6 +91,14 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
         + (f", {renewal.kept:,} without a picture kept as they were" if renewal.kept else "")
         + (f", {renewal.left_out:,} without a usable picture left out" if renewal.left_out else "")
     )
+    _tell_what_is_missing(source, target)
+    if renewal.templates_left_out:
+        tell(
+            "note",
+            f"{many(renewal.templates_left_out, 'template')} of forgotten people not copied: the "
+            "new network cannot compare them. Their names stay barred, new pictures of them are "
+            "stored as those of unknown people.",
+        )
     if renewal.unseen:
         tell(
             "note",
@@ -106,6 +110,18 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
             "note",
             "the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.",
         )
+
+
+def _tell_what_is_missing(source: str, target: str) -> None:
+    """What a copy does not have of the gallery it was made from."""
+    if is_server(source) or is_server(target):
+        tell(
+            "note",
+            "not copied: names and templates of forgotten people, retention rules, the log. So "
+            "people forgotten at the old place can be enrolled again at the new one.",
+        )
+    else:
+        tell("note", "not copied: the log.")
 
 
 def _embed(embedder: OnnxEmbedder, depth: int, pictures: Sequence[bytes]) -> list[Any]:

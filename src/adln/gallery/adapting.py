@@ -7,14 +7,14 @@ state bit for bit. The calibration of adapted scores is stored and removed with 
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.gallery.records import ModelKey
+from adln.gallery.records import ModelKey, StoredSighting
 from adln.gallery.schema import rows_if_made
 from adln.matching.adaptation import Adaptation, adaptation_bytes, parse_adaptation
 from adln.matching.calibration import Calibration, Scales, parse_one
@@ -69,6 +69,22 @@ def scales_in(gallery: Any, model: ModelKey, scales: Scales) -> Scales:
     calibration_of = getattr(gallery, "calibration_of", None)
     own = None if calibration_of is None else calibration_of(model)
     return scales if own is None else Scales(otherwise=own)
+
+
+def as_compared(gallery: Any, records: Sequence[StoredSighting]) -> list[StoredSighting]:
+    """Records with the embeddings that a gallery's searches compare; `scales_in` is for these.
+
+    Args:
+        gallery: of any kind; one on a server compares embeddings as they are.
+        records: sightings of it.
+    """
+    compared = getattr(gallery, "compared", None)
+    if compared is None:
+        return list(records)
+    return [
+        replace(record, embedding=embedding)
+        for record, embedding in zip(records, compared(records), strict=True)
+    ]
 
 
 def store_adaptation(

@@ -48,7 +48,8 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
     """Group sightings by similarity.
 
     Args:
-        sightings: Of one space, or of one network at one depth.
+        sightings: Of one space, or of one network at one depth; those of an adapted gallery as it
+            compares them (`adln.gallery.adapting.as_compared`).
         threshold: Lowest mean cosine of units that are merged, -1 < threshold < 1.
 
     Returns:

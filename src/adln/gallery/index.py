@@ -4,6 +4,7 @@ It follows the database: each change there is a row in `changes` with the slot t
 """
 
 import contextlib
+import secrets
 import sqlite3
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from adln.gallery.columns import Columns
 from adln.gallery.database import open_private, writing
 from adln.gallery.people import NAMES_MARK
 from adln.gallery.records import NO_PERSON, ModelKey
+from adln.gallery.schema import rows_if_made
 from adln.gallery.sums import ROW_SUM_SQL, blob_sum, row_sums
 from adln.matching.adaptation import Adaptation
 from adln.matching.bridge import Bridge
@@ -36,6 +38,7 @@ COLUMNS_NAMES = ("columns.npz", "columns.partial")
 """Files with saved columns (who was seen when): the current one, and one being written."""
 # So many changes are followed at a start as fast as saved columns are read.
 _WORTH_SAVING = 5_000
+_TOKEN_BYTES = 16
 _COLUMNS_SQL = (
     f"SELECT slot, sighting_id, IFNULL(person_id, {NO_PERSON}), time_s, camera_id, depth, "
     f"model_id, IFNULL(embedding_sum, 0), IFNULL(code_sum, 0), row_sum IS {ROW_SUM_SQL} "
@@ -416,7 +419,12 @@ class SearchIndex:
 
     def _save_columns(self) -> None:
         path, partial = (self._folder / name for name in COLUMNS_NAMES)
-        tags = {"epoch": np.array(self._epoch), "change_id": np.array(self.change_id)}
+        token = secrets.token_bytes(_TOKEN_BYTES)
+        tags = {
+            "epoch": np.array(self._epoch),
+            "change_id": np.array(self.change_id),
+            "token": np.frombuffer(token, np.uint8),
+        }
         try:
             with open_private(partial, "wb") as file:
                 np.savez(file, **tags, **self.columns.saved())  # type: ignore[arg-type]
@@ -425,6 +433,11 @@ class SearchIndex:
             raise
         wipe_file(path)
         partial.replace(path)
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS saved_columns (only_row INTEGER PRIMARY KEY "
+            "CHECK (only_row = 1), content BLOB NOT NULL)"
+        )
+        self._connection.execute("INSERT OR REPLACE INTO saved_columns VALUES (1, ?)", (token,))
         self._saved_change_id = self.change_id
 
     def remove_leftovers(self) -> None:
@@ -445,15 +458,18 @@ class SearchIndex:
             contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
             np.load(self._folder / COLUMNS_NAMES[0], allow_pickle=False) as saved,
         ):
-            # Saved by another process, they may be newer than this transaction.
-            if int(saved["epoch"]) == epoch and int(saved["change_id"]) <= change_id:
+            # Another process may have saved them after this transaction began; or the database was
+            # put back from a copy, and they belong to what came after it.
+            rows = rows_if_made(self._connection, "saved_columns", "only_row")
+            newest = [token for _, token in rows]
+            if int(saved["epoch"]) == epoch and [saved["token"].tobytes()] == newest:
                 columns = Columns()
                 columns.restore(saved)
                 self.columns, self.change_id = columns, int(saved["change_id"])
                 self._saved_change_id = self.change_id
                 return
         self._read_all_columns(slots)
-        self.change_id = change_id
+        self.change_id, self._saved_change_id = change_id, 0
 
     def _read_all_columns(self, slots: int) -> None:
         self.columns = Columns()

@@ -4,19 +4,21 @@ Forgetting a person erases the sightings assigned to them. Sightings of them tha
 never assigned remain, so these are shown before a person is forgotten.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adln.gallery.interface import Gallery
-from adln.gallery.records import NO_PERSON, Filter, ModelKey, StoredSighting
+from adln.gallery.records import NO_PERSON, Filter, SearchResult, StoredSighting
 
 LEAST_SIMILARITY = 0.7
 """Lowest cosine of a look-alike, without a calibration."""
 _MOST_QUERIES = 256
+# First number of answers to a query; doubled while all of them are alike enough.
 _ANSWERS = 100
+_ANSWERS_AT_A_TIME = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class LookAlike:
     Attributes:
         person_id: number of the person; None for unassigned sightings.
         similarity: highest cosine between their sightings and the person's, -1..1.
-        sighting_ids: sightings that reach the threshold, ascending.
+        sighting_ids: sightings that reach the threshold with one of the person's 256 best,
+            ascending; on a server, those among the 16,384 nearest to one.
     """
 
     person_id: int | None
@@ -47,19 +50,22 @@ def find_look_alikes(
     Raises:
         GalleryError: The gallery cannot be read.
     """
-    others = Filter(not_persons=frozenset({person_id}))
+    # Apart, so that many unassigned sightings hide nobody.
+    people = Filter(not_persons=frozenset({person_id, NO_PERSON}))
+    nobody = Filter(persons=frozenset({NO_PERSON}))
     alike: dict[int, dict[int, float]] = {}
-    for model, queries in _queries(gallery, person_id).items():
-        for result in gallery.search(queries, model=model, k=_ANSWERS, where=others):
-            for other, sighting, similarity in zip(
-                result.person_ids.tolist(),
-                result.sighting_ids.tolist(),
-                result.similarity.tolist(),
-                strict=True,
-            ):
-                if similarity >= least:
-                    known = alike.setdefault(other, {})
-                    known[sighting] = max(similarity, known.get(sighting, -1.0))
+    for looks in _looks(gallery, person_id):
+        for where in (people, nobody):
+            for result in _reaching(gallery, looks, where, least):
+                for other, sighting, similarity in zip(
+                    result.person_ids.tolist(),
+                    result.sighting_ids.tolist(),
+                    result.similarity.tolist(),
+                    strict=True,
+                ):
+                    if similarity >= least:
+                        known = alike.setdefault(other, {})
+                        known[sighting] = max(similarity, known.get(sighting, -1.0))
     found = [
         LookAlike(
             person_id=None if other == NO_PERSON else other,
@@ -71,15 +77,39 @@ def find_look_alikes(
     return sorted(found, key=lambda one: -one.similarity)
 
 
-def _queries(gallery: Gallery, person_id: int) -> dict[ModelKey, NDArray[np.floating]]:
-    """Network -> best embeddings of a person, for searching."""
+def _reaching(
+    gallery: Gallery, looks: Sequence[StoredSighting], where: Filter, least: float
+) -> Iterator[SearchResult]:
+    """Answers to each of these sightings of one network, with all that reach the threshold."""
+    # A server has a limit.
+    most = getattr(gallery, "most_answers", sys.maxsize)
+    k = _ANSWERS
+    while looks:
+        unfinished: list[StoredSighting] = []
+        step = max(1, _ANSWERS_AT_A_TIME // k)
+        for start in range(0, len(looks), step):
+            part = looks[start : start + step]
+            results = gallery.search(
+                np.stack([look.embedding for look in part]),
+                model=part[0].model,
+                k=k,
+                where=where,
+                cameras=[look.camera_id for look in part],
+            )
+            for look, result in zip(part, results, strict=True):
+                if k < most and len(result) == k and result.similarity[-1] >= least:
+                    unfinished.append(look)
+                else:
+                    yield result
+        looks, k = unfinished, min(2 * k, most)
+
+
+def _looks(gallery: Gallery, person_id: int) -> list[list[StoredSighting]]:
+    """The best sightings of a person, those of each network."""
     theirs: Iterable[StoredSighting] = (
         record
         for batch in gallery.iterate(Filter(persons=frozenset({person_id})))
         for record in batch
     )
     best = sorted(theirs, key=lambda record: -record.quality)[:_MOST_QUERIES]
-    return {
-        model: np.stack([one.embedding for one in best if one.model == model])
-        for model in {one.model for one in best}
-    }
+    return [[one for one in best if one.model == model] for model in {one.model for one in best}]

@@ -70,6 +70,9 @@ class MilvusGallery(MilvusStore):
             used by something else, or there is no such gallery and none is to be made.
     """
 
+    most_answers = _MOST_ANSWERS
+    """Most answers to a query."""
+
     @property
     def models(self) -> tuple[ModelKey, ...]:
         """See `Gallery.models`."""
@@ -362,6 +365,8 @@ class MilvusGallery(MilvusStore):
                 )
             self._require_free(name, person_id)
             self._write_person(person_id, name)
+            if name is not None:
+                self._claim(person_id, name)
             return self.assign(ids, person_id) if ids else 0
 
     def held(self) -> frozenset[int]:
@@ -440,17 +445,22 @@ class MilvusGallery(MilvusStore):
             )
         person_id = as_id(person_id, "a person")
         with self._lock, self._answers("forget"):
-            name = self._require_persons({person_id})[person_id]
             ids = [
                 row["sighting_id"] for row in self._facts(Filter(persons=frozenset({person_id})))
             ]
+            parts = self._merged_into(person_id)
+            # An attempt that was cut off has barred their name.
+            is_begun = self._is_forgotten(person_id) and bool(
+                ids or parts or self._former_names({person_id})
+            )
+            name = None if is_begun else self._require_persons({person_id})[person_id]
             records = self.get(ids)
             if suppress_above is not None and records:
                 self._suppress(person_id, records, suppress_above)
-            # From here on, no process can assign sightings to the person.
-            parts = self._merged_into(person_id)
-            digest = "" if name is None else self._name_digest(name)
-            self._write_person(person_id, None, kind=FORGOTTEN, digest=digest)
+            if not is_begun:
+                # From here on, no process can assign sightings to the person.
+                digest = "" if name is None else self._name_digest(name)
+                self._write_person(person_id, None, kind=FORGOTTEN, digest=digest)
             self._bar_former_names({person_id, *parts})
             self._delete(self._persons, "person_id", sorted(parts))
             self._delete(self._sightings, "sighting_id", ids)

@@ -7,7 +7,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
@@ -338,17 +338,36 @@ class MilvusStore:
                 self._new_id(), str(person_id), kind=FORMER_NAME, digest=self._name_digest(name)
             )
 
-    def _bar_former_names(self, person_ids: set[int]) -> None:
-        """Bar the former names of forgotten people."""
-        numbers = json.dumps(sorted(map(str, person_ids)))
+    def _claim(self, person_id: int, name: str) -> None:
+        """Make a name that was given no former name of anybody else, so as not to be barred."""
+        digest = json.dumps(self._name_digest(name))
         rows = self._query(
+            self._persons,
+            f"is_forgotten == {FORMER_NAME} and forgotten_name == {digest}",
+            ["person_id", "name"],
+        )
+        others = [row["person_id"] for row in rows if row["name"] != str(person_id)]
+        self._delete(self._persons, "person_id", others)
+
+    def _former_names(self, person_ids: Set[int]) -> list[dict[str, Any]]:
+        """Rows of the former names of people."""
+        numbers = json.dumps(sorted(map(str, person_ids)))
+        return self._query(
             self._persons,
             f"is_forgotten == {FORMER_NAME} and name in {numbers}",
             ["person_id", "forgotten_name"],
         )
-        for row in rows:
+
+    def _bar_former_names(self, person_ids: Set[int]) -> None:
+        """Bar the former names of forgotten people."""
+        for row in self._former_names(person_ids):
             digest = row["forgotten_name"]
             self._write_person(row["person_id"], None, kind=FORGOTTEN, digest=digest)
+
+    def _is_forgotten(self, person_id: int) -> bool:
+        """Whether a person was forgotten, or that was begun."""
+        expression = f"person_id == {person_id} and is_forgotten == {FORGOTTEN}"
+        return bool(self._query(self._persons, expression, ["person_id"]))
 
     def _merged(self) -> dict[int, int]:
         """Merged person -> the person they were merged into."""
@@ -365,7 +384,10 @@ class MilvusStore:
 
     def _settle_name(self, person_id: int, name: str | None, before: str | None) -> None:
         """If two processes give a name at once, the person with the lower id keeps it."""
-        if name is None or person_id == min(row["person_id"] for row in self._named(name)):
+        if name is None:
+            return
+        if person_id == min(row["person_id"] for row in self._named(name)):
+            self._claim(person_id, name)
             return
         if before is None:
             self._delete(self._persons, "person_id", [person_id])

@@ -16,6 +16,7 @@ from adln.gallery.bridging import bridges_from
 from adln.gallery.interface import Gallery
 from adln.gallery.names import kept_form
 from adln.gallery.records import ModelKey, Sighting, StoredSighting
+from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.bridge import Bridge
 
@@ -52,6 +53,8 @@ class Renewal:
             space.
         left_out: Number of sightings dropped: without a usable picture, and of another space.
         unseen: New numbers of people who have lost all their sightings.
+        templates_left_out: Number of templates of forgotten people that the new network cannot
+            compare, between folders.
     """
 
     person_ids: dict[int, int]
@@ -59,6 +62,7 @@ class Renewal:
     kept: int
     left_out: int
     unseen: tuple[int, ...]
+    templates_left_out: int = 0
 
 
 def renew_gallery(
@@ -72,7 +76,8 @@ def renew_gallery(
     """Copy a gallery to an empty one, embedding its stored pictures with another network.
 
     The source is not changed. Its adaptations are not copied, because they were fitted to the old
-    embeddings; its bridges are, because they apply to the sightings that are kept.
+    embeddings; its bridges are, because they apply to the sightings that are kept. Between folders,
+    retention rules, barred names, and templates of forgotten people are copied, too.
 
     Args:
         source: Only read; must not be written to meanwhile.
@@ -121,9 +126,38 @@ def renew_gallery(
             )
         if on_progress is not None:
             on_progress(len(batch))
+    comparable = [one for one in source.models if model.shares_space(one)]
+    templates_left_out = _take_over(source, target, person_ids, comparable)
     _build_bridges(source, target)
     unseen = tuple(sorted(before - after - {0}))
-    return Renewal(person_ids, renewed, kept, left_out, unseen)
+    return Renewal(person_ids, renewed, kept, left_out, unseen, templates_left_out)
+
+
+def _take_over(
+    source: Gallery, target: Gallery, person_ids: dict[int, int], models: Sequence[ModelKey]
+) -> int:
+    """Copy what else a gallery keeps, if both are folders; last, as it affects what is added.
+
+    Args:
+        source: the gallery copied.
+        target: keeps its retention rules, if it has some.
+        person_ids: old number -> new number.
+        models: networks whose templates of forgotten people are comparable in the target.
+
+    Returns:
+        The number of these templates left out.
+    """
+    if not (isinstance(source, SqliteGallery) and isinstance(target, SqliteGallery)):
+        return 0
+    rules = source.retention
+    if target.retention == Retention() != rules:
+        by_person = {
+            person_ids[one]: keep_s
+            for one, keep_s in rules.person_keep_s.items()
+            if one in person_ids
+        }
+        target.set_retention(replace(rules, person_keep_s=by_person))
+    return target.take_over(source, person_ids, models)
 
 
 def _require_empty(target: Gallery) -> None:
@@ -139,9 +173,9 @@ def move_gallery(
 ) -> Move:
     """Copy everything to an empty gallery, then compare the two.
 
-    The source is not changed; remove it once you trust the copy. Barred names and templates of
-    forgotten people cannot be read from a gallery, so they are not copied. Adaptations (`adln
-    adapt`) and bridges of a folder are also activated in the new folder.
+    The source is not changed; remove it once you trust the copy. Between folders, retention rules,
+    barred names, and templates of forgotten people are copied, too, and adaptations (`adln adapt`)
+    and bridges are activated. From and to a server, they are not.
 
     Args:
         source: Only read; must not be written to meanwhile.
@@ -178,6 +212,7 @@ def move_gallery(
             sighting_ids[record.sighting_id] = new_id
         if on_progress is not None:
             on_progress(len(batch))
+    _take_over(source, target, person_ids, source.models)
     _build_bridges(source, target)
     if isinstance(target, SqliteGallery):
         spaces = {space_name(model) for model in target.models}

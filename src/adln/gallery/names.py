@@ -68,25 +68,26 @@ def name_digest(name: str, salt: bytes) -> bytes:
 
     All names of a gallery share one salt, so a single digest shows whether a name is among them.
     """
-    return hashlib.scrypt(usual_form(name).encode(), salt=salt, **_SCRYPT)
+    return _digest(usual_form(name), salt)
 
 
-def digests_to_compare(name: str, salts: Iterable[bytes], own_salt: bytes) -> dict[bytes, bytes]:
-    """The digest of a name for each salt, computed as the digests with that salt were.
+def digests_to_compare(name: str, salts: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """The digests of a name for each salt, as digests with that salt may have been computed.
+
+    In earlier versions, each digest had its own salt and a different normalisation, which differs
+    for few names.
 
     Args:
         name: any name.
         salts: salts of the digests to compare with.
-        own_salt: the gallery's salt, used by all current digests. In earlier versions, each digest
-            had its own salt and a different normalisation.
     """
-    same = " ".join(unicodedata.normalize("NFC", name).casefold().split())
-    return {
-        salt: name_digest(name, salt)
-        if salt == own_salt
-        else hashlib.scrypt(same.encode(), salt=salt, **_SCRYPT)
-        for salt in set(salts)
-    }
+    earlier = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+    forms = {usual_form(name), earlier}
+    return {salt: frozenset(_digest(form, salt) for form in forms) for salt in set(salts)}
+
+
+def _digest(form: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(form.encode(), salt=salt, **_SCRYPT)
 
 
 def checked_name(name: str) -> str:

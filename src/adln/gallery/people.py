@@ -20,14 +20,14 @@ class NewName:
 
     Attributes:
         name: as it is stored; None for no name.
-        digests: salt -> digest.
+        digests: salt -> digests, see `adln.gallery.names.digests_to_compare`.
     """
 
     name: str | None
-    digests: dict[bytes, bytes]
+    digests: dict[bytes, frozenset[bytes]]
 
 
-def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> NewName:
+def prepare_name(name: str | None, salts: frozenset[bytes]) -> NewName:
     """Check a name and compute its digests; call it outside of transactions, because it is slow.
 
     Args:
@@ -40,8 +40,7 @@ def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> New
     if name is None:
         return NewName(None, {})
     plain = checked_name(name)
-    own, barred = salts
-    return NewName(plain, digests_to_compare(plain, barred, own))
+    return NewName(plain, digests_to_compare(plain, salts))
 
 
 class PeopleTable:
@@ -51,10 +50,13 @@ class PeopleTable:
         self._connection = connection
         self._place = place
 
-    def salts(self) -> tuple[bytes, frozenset[bytes]]:
-        """The gallery's salt, and those of all barred names."""
-        rows = self._connection.execute("SELECT DISTINCT salt FROM barred_names")
-        return self._salt(), frozenset(salt for (salt,) in rows)
+    def salts(self) -> frozenset[bytes]:
+        """Salts of all barred names, and of former names if there are any."""
+        rows = self._connection.execute(
+            "SELECT salt FROM barred_names UNION SELECT name_salt FROM state "
+            "WHERE EXISTS (SELECT 1 FROM former_names)"
+        )
+        return frozenset(salt for (salt,) in rows)
 
     def all(self, tallies: Mapping[int, Tally]) -> list[Person]:
         """All people, by ascending id.
@@ -144,6 +146,7 @@ class PeopleTable:
         self._connection.execute(
             f"UPDATE persons SET name_sum = {NAME_SUM_SQL} WHERE person_id = ?", (done.lastrowid,)
         )
+        self._claim(done.lastrowid, new)
         return done.lastrowid
 
     def rename(self, person_id: int, new: NewName) -> None:
@@ -151,6 +154,7 @@ class PeopleTable:
         self.require_free(new, but_for=person_id)
         self.keep_digest(person_id, person_id, but=new.name)
         self._put_name(person_id, new.name)
+        self._claim(person_id, new)
 
     def require_free(self, new: NewName, *, but_for: int | None = None) -> None:
         """Check that a name may be given.
@@ -172,12 +176,28 @@ class PeopleTable:
         digests = new.digests
         if late := {salt for salt, _ in barred} - digests.keys():
             # Another process has just forgotten someone.
-            digests = digests | digests_to_compare(new.name, late, self._salt())
-        if any(digests[salt] == digest for salt, digest in barred):
+            digests = digests | digests_to_compare(new.name, late)
+        if any(digest in digests[salt] for salt, digest in barred):
             raise ForgottenNameError(
                 f"{self._place}: {new.name!r} was forgotten on request and must not be enrolled "
                 "again. If they have agreed since, enrol them under another name."
             )
+
+    def _claim(self, person_id: int, new: NewName) -> None:
+        """Make a name that was given no former name of anybody else.
+
+        They may have had it by mistake; when they are forgotten, it is not barred with theirs.
+        """
+        others = "FROM former_names WHERE person_id != ?"
+        known = self._connection.execute(f"SELECT 1 {others}", (person_id,)).fetchone()
+        if new.name is None or known is None:
+            return
+        salt = self._salt()
+        # Another process may just have renamed someone.
+        digests = new.digests if salt in new.digests else digests_to_compare(new.name, [salt])
+        self._connection.executemany(
+            f"DELETE {others} AND digest = ?", [(person_id, digest) for digest in digests[salt]]
+        )
 
     def keep_digest(self, of: int, to: int, *, but: str | None = None) -> None:
         """Store one person's current name as a former name of another.
@@ -215,7 +235,7 @@ class PeopleTable:
             GalleryError: They were not merged, or into a person who has been forgotten.
         """
         row = self._connection.execute(
-            "SELECT into_id FROM merged WHERE person_id = ?", (person_id,)
+            "SELECT 1 FROM merged WHERE person_id = ?", (person_id,)
         ).fetchone()
         if row is None:
             raise GalleryError(
@@ -223,12 +243,25 @@ class PeopleTable:
             )
         self._connection.execute("DELETE FROM merged WHERE person_id = ?", (person_id,))
         self.add(new, person_id=person_id)
-        if new.name is not None:
-            # It is no longer a former name of the other person.
-            self._connection.execute(
-                "DELETE FROM former_names WHERE person_id = ? AND digest = ?",
-                (row[0], name_digest(new.name, self._salt())),
-            )
+
+    def take_names(self, source: "PeopleTable", person_ids: Mapping[int, int]) -> None:
+        """Take over the barred and former names of a gallery of which this one is a copy.
+
+        Its salt goes along; names that are barred here already stay so.
+
+        Args:
+            source: the people there, in an open transaction.
+            person_ids: number there -> number here.
+        """
+        there = source._connection.execute
+        barred = there("SELECT salt, digest FROM barred_names").fetchall()
+        former = there("SELECT person_id, digest FROM former_names").fetchall()
+        self._connection.execute("UPDATE state SET name_salt = ?", (source._salt(),))
+        self._connection.executemany("INSERT INTO barred_names VALUES (?, ?)", barred)
+        self._connection.executemany(
+            "INSERT INTO former_names VALUES (?, ?)",
+            [(person_ids[one], digest) for one, digest in former if one in person_ids],
+        )
 
     def merged_into(self, person_id: int) -> frozenset[int]:
         """Numbers of all people merged into this person, directly or indirectly."""

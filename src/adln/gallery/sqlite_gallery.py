@@ -17,7 +17,7 @@ from adln.errors import GalleryError
 from adln.gallery import proving, rows
 from adln.gallery.adapting import NO_CAMERA
 from adln.gallery.audit import AuditCheck, AuditEntry
-from adln.gallery.compared import ComparedGallery
+from adln.gallery.copied import CopiedGallery
 from adln.gallery.database import (
     FullDiskError,
     fill_reserve,
@@ -54,7 +54,7 @@ _PROOF_ANSWERS = 10
 
 
 @checked(GalleryError)
-class SqliteGallery(ComparedGallery):
+class SqliteGallery(CopiedGallery):
     """A gallery in one folder of this machine; see `adln.gallery.interface.Gallery`.
 
     Searches are exact: codes of one byte per component exclude what is provably not among the
@@ -192,6 +192,7 @@ class SqliteGallery(ComparedGallery):
             raise GalleryError(
                 f"{len(queries)} queries need {len(queries)} cameras, got {len(seen_by)}."
             )
+        self._require_own()
         if self._audit_searches and not self._is_read_only:
             facts = {
                 "queries": len(queries),
@@ -201,6 +202,7 @@ class SqliteGallery(ComparedGallery):
                 "where": rows.plain_filter(vars(where)),
             }
             with self._lock, plain_errors(self.folder):
+                self._require_open()
                 # Written before the answer is returned, without waiting for the disk.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 try:

@@ -1,14 +1,14 @@
 """Templates of forgotten people, kept only on request, to refuse their new sightings."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
 from adln.gallery.bridging import bridge_rows
-from adln.gallery.records import ModelKey, StoredSighting
+from adln.gallery.records import NO_PERSON, ModelKey, StoredSighting
 from adln.gallery.spaces import group_by_space
 from adln.matching.bridge import Bridge
 
@@ -37,6 +37,32 @@ def keep_template(
             "INSERT INTO suppressed VALUES (?, ?, ?, ?, ?)",
             (person_id, group[0].depth, above, mean.tobytes(), numbers[group[0]]),
         )
+
+
+def read_templates(
+    connection: sqlite3.Connection, models: Mapping[int, ModelKey]
+) -> list[tuple[ModelKey, float, bytes]]:
+    """Network, threshold and embedding of each template, in the open transaction."""
+    rows = connection.execute("SELECT model_id, above, embedding FROM suppressed").fetchall()
+    return [(models[number], above, blob) for number, above, blob in rows]
+
+
+def write_templates(
+    connection: sqlite3.Connection,
+    numbers: Mapping[ModelKey, int],
+    templates: Iterable[tuple[ModelKey, float, bytes]],
+) -> None:
+    """Store templates of people who were forgotten elsewhere, so that they have no number here.
+
+    Args:
+        connection: to the gallery's database, in a write transaction.
+        numbers: numbers of the networks here.
+        templates: as `read_templates` returns them.
+    """
+    connection.executemany(
+        "INSERT INTO suppressed VALUES (?, ?, ?, ?, ?)",
+        [(NO_PERSON, model.depth, above, blob, numbers[model]) for model, above, blob in templates],
+    )
 
 
 def are_refused(

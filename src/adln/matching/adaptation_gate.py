@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
+from adln.errors import TracksError
 from adln.matching.adaptation import (
     Adaptation,
     Method,
@@ -46,6 +47,12 @@ CENTRINGS = (
 # Crops of one track that are closer in time are nearly the same picture.
 GAP_S = 1.0
 FEWEST_JUDGED = 40
+NO_PAIRS = (
+    "too few tracks: half of each camera's give no pairs to judge by, which takes two crops of one "
+    f"track at least {GAP_S:g} s apart, and two tracks of one camera. Let the cameras run for "
+    "longer."
+)
+"""Why sites are refused that cannot judge (`Site.can_judge`)."""
 _MOST_TRACKS_OF_A_CAMERA = 400
 _MOST_CROPS_OF_A_TRACK = 5
 # From this many pairs of tracks seen together, only these are used as false pairs.
@@ -147,6 +154,10 @@ def decide(
             adaptation=None, reason=problem, **facts, alike=alike, switched=switched
         )
     halves = site.halves()
+    if not all(half.can_judge for half in halves):
+        return GateDecision(
+            adaptation=None, reason=NO_PAIRS, **facts, alike=alike, switched=switched
+        )
     before = _judge(halves, None)
     current, method = before, None
     comparisons: list[Comparison] = []
@@ -370,6 +381,11 @@ class Site:
         return len(self.judged)
 
     @property
+    def can_judge(self) -> bool:
+        """Whether there are true and false pairs."""
+        return self.num_judged > 0 and any(pairs.any() for pairs in self._different)
+
+    @property
     def num_cameras(self) -> int:
         """Number of cameras."""
         return len(self.cameras)
@@ -457,7 +473,12 @@ class Site:
             adaptation: None for unchanged embeddings.
             stored: (N, D) embeddings of these crops by another network of the same space, which
                 are searched instead of their own.
+
+        Raises:
+            TracksError: there are no true or no false pairs.
         """
+        if not self.can_judge:
+            raise TracksError(NO_PAIRS)
         crops = self.crops
         adapted = (
             crops.embeddings

@@ -124,14 +124,14 @@ class Identification:
     """
 
     verdict: Verdict | None
-    nearest: PersonScore | None
-    runners_up: tuple[PersonScore, ...]
-    threshold: float | None
-    probability: float | None
-    gallery_size: int
-    judged_among: int
+    nearest: PersonScore | None = None
+    runners_up: tuple[PersonScore, ...] = ()
+    threshold: float | None = None
+    probability: float | None = None
+    gallery_size: int = 0
+    judged_among: int = 0
     reason: str
-    depth: int | None
+    depth: int | None = None
 
     @property
     def person(self) -> PersonScore | None:
@@ -185,17 +185,7 @@ class Identification:
 
 def not_asked(reason: str) -> Identification:
     """The answer if no search was made, with the reason."""
-    return Identification(
-        verdict="unknown",
-        nearest=None,
-        runners_up=(),
-        threshold=None,
-        probability=None,
-        gallery_size=0,
-        judged_among=0,
-        reason=reason,
-        depth=None,
-    )
+    return Identification(verdict="unknown", reason=reason)
 
 
 def identify(
@@ -246,9 +236,7 @@ def identify(
     rows = _rows(result)
     if not rows:
         nobody = NOBODY_ENROLLED if where == EVERYTHING else "nobody enrolled may be compared"
-        return _answer(
-            Decision(verdict="unknown", probability=0.0), nobody, model.depth, size=0, among=0
-        )
+        return Identification(verdict="unknown", probability=0.0, reason=nobody, depth=model.depth)
     is_close = rows[0].name is None or rows[0].score - rows[-1].score < margin
     named = [one for one in rows if one.name is not None]
     if is_close and len(named) < 2 and result.num_persons > len(rows):
@@ -286,8 +274,6 @@ def identify(
             verdict=None,
             nearest=meant,
             runners_up=others,
-            threshold=None,
-            probability=None,
             gallery_size=result.num_persons,
             judged_among=among(meant),
             reason=f"nearest is {say(meant)}; there is no calibration to judge it",
@@ -311,28 +297,16 @@ def identify(
         )
     else:
         reason = _reason(meant, decision, others, say)
-    return _answer(decision, reason, model.depth, result.num_persons, among(meant), meant, others)
-
-
-def _answer(
-    decision: Decision,
-    reason: str,
-    depth: int,
-    size: int,
-    among: int,
-    nearest: PersonScore | None = None,
-    others: tuple[PersonScore, ...] = (),
-) -> Identification:
     return Identification(
         verdict=decision.verdict,
-        nearest=nearest,
+        nearest=meant,
         runners_up=others,
         threshold=decision.match,
         probability=decision.probability,
-        gallery_size=size,
-        judged_among=among,
+        gallery_size=result.num_persons,
+        judged_among=among(meant),
         reason=reason,
-        depth=depth,
+        depth=model.depth,
     )
 
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from adln.errors import SettingsError, TracksError
 from adln.matching.adaptation import TrackedCrops
-from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
+from adln.matching.adaptation_gate import (
+    FEWEST_JUDGED,
+    GAP_S,
+    NO_PAIRS,
+    Site,
+    bounds,
+    thinned,
+    unfit,
+)
 
 _JUDGING_SHARE = 0.25
 _ERROR_OF_EACH = 0.005  # either of two measures may be the significant one: 99 % together
@@ -88,6 +96,8 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
     judging = Site(crops.part(is_later))
     if judging.num_judged < FEWEST_JUDGED:
         raise TracksError(_too_few(judging.num_judged, "in the half for judging"))
+    if not judging.can_judge:
+        raise TracksError(NO_PAIRS)
     rng = np.random.default_rng(seed)
     site = Site(thinned(crops, rng))
     problem = unfit(site.alike(), site.switched())
@@ -109,6 +119,7 @@ def compare_networks(
 
     Raises:
         SettingsError: these are not the same crops.
+        TracksError: no track, or no two of one camera, can be judged.
     """
     if len(before) != len(after) or not np.array_equal(before.tracks, after.tracks):
         raise SettingsError("Both networks must embed the same crops in the same order.")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
+from adln.gallery.adapting import as_compared
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, StoredSighting
 from adln.gallery.spaces import group_by_space
@@ -87,14 +88,17 @@ def review_gallery(gallery: Gallery, *, threshold: float) -> Review:
     Args:
         gallery: Only read.
         threshold: Lowest cosine of two persons who may be the same, such as that of a match
-            (`adln.matching.calibration.Calibration.threshold`).
+            (`adln.matching.calibration.Calibration.threshold`); in an adapted gallery, of adapted
+            embeddings (`adln.gallery.adapting.scales_in`).
 
     Raises:
         GalleryError: The threshold is not a cosine, or the gallery cannot be read.
     """
     if not -1 < threshold < 1:
         raise GalleryError(f"The threshold must be a cosine between -1 and 1, got {threshold}.")
-    records = [record for batch in gallery.iterate(_ASSIGNED) for record in batch]
+    records = [
+        record for batch in gallery.iterate(_ASSIGNED) for record in as_compared(gallery, batch)
+    ]
     names = {person.person_id: person.name for person in gallery.persons()}
     apart = in_one_frame(
         (record.camera_id, record.time_s, record.person_id)

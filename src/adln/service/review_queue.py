@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from adln.errors import GalleryError
-from adln.gallery.adapting import scales_in
+from adln.gallery.adapting import as_compared, scales_in
 from adln.gallery.clustering import Group, group_sightings
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, Person
@@ -167,7 +167,8 @@ class ReviewQueue:
         return max(found, default=None)
 
     def _groups(self, threshold: float) -> list[Group]:
-        records = self._gallery.newest(_NOBODY, limit=MOST_OF_NOBODY)
+        newest = self._gallery.newest(_NOBODY, limit=MOST_OF_NOBODY)
+        records = as_compared(self._gallery, newest)
         groups: list[Group] = []
         for space in group_by_space(record.model for record in records):
             groups += group_sightings(
@@ -191,6 +192,7 @@ class ReviewQueue:
             model=look.model,
             scales=self._scales,
             where=Filter(not_persons=itself),
+            camera=look.camera_id,
         )
         if answer.person is None or answer.verdict is None or answer.person.name is None:
             return item
