@@ -50,6 +50,16 @@ def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+def until_ended(cameras: WatchedCameras) -> None:
+    def has_ended() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        return pipeline.state == "ended"
+
+    until(has_ended, 60)
+
+
 def work_well(link: Connection, order: Order) -> None:
     link.send_bytes(encode(RUNNING))
     link.send_bytes(encode(SCENE))
@@ -315,13 +325,7 @@ def test_a_camera_keeps_its_pictures_and_its_days_as_it_says(
     cameras = WatchedCameras(order)
     cameras.start(lambda event: None)
 
-    def has_ended() -> bool:
-        pipeline = cameras.pipeline()
-        assert pipeline is not None
-        assert not pipeline.problem
-        return pipeline.state == "ended"
-
-    until(has_ended, 60)
+    until_ended(cameras)
     views = {view.camera_id: view.pictures for view in cameras.cameras()}
     cameras.stop()
     assert views == {one.number: one.number != first.number for one in settings.cameras}
@@ -346,13 +350,7 @@ def test_home_assistant_may_be_told_without_a_receiver_of_sightings(
     cameras = WatchedCameras(order, first_pause_s=600.0)
     cameras.start(told.append)
 
-    def has_ended() -> bool:
-        pipeline = cameras.pipeline()
-        assert pipeline is not None
-        assert not pipeline.problem
-        return pipeline.state == "ended"
-
-    until(has_ended, 60)
+    until_ended(cameras)
     cameras.stop()
     assert any(isinstance(one, SightingEvent) for one in told)
 

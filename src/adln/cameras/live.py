@@ -195,8 +195,9 @@ class LiveCamera(Reporting):
                 before, time_s = self._status, self._clock.now()
                 self._rate.add(time_s)
                 state = before.state if self._hangs else "running"
-                is_full = not self._hangs and len(self._waiting) == self._waiting.maxlen
+                is_full = False
                 if not self._hangs:
+                    is_full = len(self._waiting) == self._waiting.maxlen
                     self._waiting.append(
                         Frame(self.camera_id, before.frames_read, time_s, picture.image)
                     )

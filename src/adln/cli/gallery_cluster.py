@@ -11,11 +11,10 @@ from adln.cli.progress import mention, save_picture
 from adln.embedders.foreign import network_sha256
 from adln.embedders.shipped import find_network
 from adln.errors import GalleryError
-from adln.gallery.adapting import as_compared
+from adln.gallery.adapting import as_compared, calibration_in
 from adln.gallery.clustering import Group, group_sightings
 from adln.gallery.records import NO_PERSON, Filter
 from adln.gallery.spaces import group_by_space
-from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Calibration, calibration_path, read_calibration
 from adln.reports.contact_sheet import draw_contact_sheet
 
@@ -86,11 +85,11 @@ def cluster(
             tracks = {(s.camera_id, s.track_id) for s in sightings if s.track_id is not None}
             units = len(tracks) + sum(s.track_id is None for s in sightings)
             called = {record.model.depth: record.model.depth_name for record in sightings}
-            adapted: dict[int, Calibration] = {}
-            if isinstance(opened, SqliteGallery):
-                for model in {record.model for record in sightings}:
-                    if (own := opened.calibration_of(model)) is not None:
-                        adapted[model.depth] = own
+            adapted = {
+                model.depth: own
+                for model in {record.model for record in sightings}
+                if (own := calibration_in(opened, model)) is not None
+            }
             threshold = _calibrated(network, digests, called, adapted, flip, level, units)
         groups = group_sightings(sightings, threshold=threshold)
         kept = [group for group in groups if len(group.sighting_ids) >= least]

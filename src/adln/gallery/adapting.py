@@ -66,9 +66,15 @@ def scales_in(gallery: Any, model: ModelKey, scales: Scales) -> Scales:
         model: network of the query.
         scales: scales without adaptation.
     """
-    calibration_of = getattr(gallery, "calibration_of", None)
-    own = None if calibration_of is None else calibration_of(model)
+    own = calibration_in(gallery, model)
     return scales if own is None else Scales(otherwise=own)
+
+
+def calibration_in(gallery: Any, model: ModelKey) -> Calibration | None:
+    """The calibration fitted with a gallery's adaptation of a network, if there is one."""
+    calibration_of = getattr(gallery, "calibration_of", None)
+    own: Calibration | None = None if calibration_of is None else calibration_of(model)
+    return own
 
 
 def as_compared(gallery: Any, records: Sequence[StoredSighting]) -> list[StoredSighting]:

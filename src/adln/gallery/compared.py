@@ -190,18 +190,8 @@ class ComparedGallery(GalleryStore):
         That is, after bridges and adaptation; scores of such embeddings are what `calibration_of`
         is for.
         """
-        if not records:
-            return []
         with self._reading():
-            index = self._index
-            numbers = {model.exit: number for number, model in index.models.items()}
-            return list(
-                index.adapt(
-                    np.stack([record.embedding for record in records]).astype(np.float32),
-                    np.array([numbers[record.model.exit] for record in records], dtype=np.int64),
-                    np.array([record.camera_id for record in records], dtype=np.int64),
-                )
-            )
+            return [self._compared(record) for record in records]
 
     def carried(self, records: Sequence[StoredSighting]) -> list[NDArray[np.float32]]:
         """Embeddings (D,) of sightings mapped by bridges, before adaptation."""

@@ -7,6 +7,7 @@ never assigned remain, so these are shown before a person is forgotten.
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -54,18 +55,17 @@ def find_look_alikes(
     people = Filter(not_persons=frozenset({person_id, NO_PERSON}))
     nobody = Filter(persons=frozenset({NO_PERSON}))
     alike: dict[int, dict[int, float]] = {}
-    for looks in _looks(gallery, person_id):
-        for where in (people, nobody):
-            for result in _reaching(gallery, looks, where, least):
-                for other, sighting, similarity in zip(
-                    result.person_ids.tolist(),
-                    result.sighting_ids.tolist(),
-                    result.similarity.tolist(),
-                    strict=True,
-                ):
-                    if similarity >= least:
-                        known = alike.setdefault(other, {})
-                        known[sighting] = max(similarity, known.get(sighting, -1.0))
+    for looks, where in product(_looks(gallery, person_id), (people, nobody)):
+        for result in _reaching(gallery, looks, where, least):
+            for other, sighting, similarity in zip(
+                result.person_ids.tolist(),
+                result.sighting_ids.tolist(),
+                result.similarity.tolist(),
+                strict=True,
+            ):
+                if similarity >= least:
+                    known = alike.setdefault(other, {})
+                    known[sighting] = max(similarity, known.get(sighting, -1.0))
     found = [
         LookAlike(
             person_id=None if other == NO_PERSON else other,

@@ -55,10 +55,11 @@ export const asShown = (...people) => people.map(({ person_id, name }) => ({ per
 /** The names of all people who have one, in alphabetical order. */
 export async function everyName() {
   const names = [];
-  for (let answer = null; !answer || (answer.people.length && names.length < answer.total);) {
-    answer = await get(`/persons?${new URLSearchParams({ named: true, limit: MOST_PEOPLE, offset: names.length })}`);
-    names.push(...answer.people.map((one) => one.name));
-  }
+  let people;
+  do {
+    ({ people } = await get(`/persons?${new URLSearchParams({ named: true, limit: MOST_PEOPLE, offset: names.length })}`));
+    names.push(...people.map((one) => one.name));
+  } while (people.length === MOST_PEOPLE);
   return names.sort((a, b) => a.localeCompare(b));
 }
 
